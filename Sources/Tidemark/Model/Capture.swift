@@ -1,0 +1,40 @@
+/// A column of a capture or of a projection.
+public struct Column: Hashable, Sendable {
+    public let name: String
+    public let type: LogicalType
+    public let isNullable: Bool
+
+    public init(name: String, type: LogicalType, isNullable: Bool = true) {
+        self.name = name
+        self.type = type
+        self.isNullable = isNullable
+    }
+}
+
+/// A capture instance: one source table with change data capture, e.g. `dbo_orders`.
+public struct Capture: Hashable, Sendable {
+    /// The capture instance's name in the source, e.g. `dbo_orders`.
+    public let instance: String
+    /// The source table's name without its schema, e.g. `orders`: what projections call it, and the tail of
+    /// the staging table's name.
+    public let table: String
+    /// The captured columns, in the order of the change table.
+    public let columns: [Column]
+    /// The primary key's columns, a non-empty subset of `columns`.
+    public let key: [String]
+
+    public init(instance: String, table: String, columns: [Column], key: [String]) {
+        self.instance = instance
+        self.table = table
+        self.columns = columns
+        self.key = key
+    }
+
+    /// Name of the staging table in the serving database.
+    public var stagingTable: String { "stg_cdc_\(table)" }
+
+    /// Positions of the key's columns in `columns`.
+    public var keyIndices: [Int] {
+        key.compactMap { name in columns.firstIndex { $0.name == name } }
+    }
+}

@@ -1,0 +1,50 @@
+/// What a change did, with the codes SQL Server writes to `__$operation`.
+public enum ChangeOperation: UInt8, Sendable, CaseIterable {
+    case delete = 1
+    case insert = 2
+    case updateBefore = 3
+    case updateAfter = 4
+}
+
+/// A block of changes of one capture, column by column, in log order `(lsn, command_id, seqval, op)`.
+public struct ChangeBatch: Sendable {
+    /// Commit LSN of each change's transaction.
+    public var lsns: [LSN] = []
+    /// Order of the statement-level command inside the transaction.
+    public var commandIDs: [Int32] = []
+    /// Order of the change inside the transaction, as the source numbers it.
+    public var seqvals: [LSN] = []
+    /// `ChangeOperation` codes.
+    public var operations: [UInt8] = []
+    /// One vector per captured column, each as long as `lsns`.
+    public var columns: [ColumnVector]
+
+    /// An empty batch for `columns`, with room for `capacity` rows.
+    public init(columns: [Column], reserving capacity: Int = 0) {
+        self.columns = columns.map { ColumnVector(type: $0.type, reserving: capacity) }
+        lsns.reserveCapacity(capacity)
+        commandIDs.reserveCapacity(capacity)
+        seqvals.reserveCapacity(capacity)
+        operations.reserveCapacity(capacity)
+    }
+
+    /// Number of changes.
+    public var count: Int { lsns.count }
+    public var isEmpty: Bool { lsns.isEmpty }
+}
+
+/// A block of rows of one table, column by column.
+public struct RowBatch: Sendable {
+    public var columns: [ColumnVector]
+
+    public init(columns: [ColumnVector]) { self.columns = columns }
+
+    /// An empty batch for `columns`, with room for `capacity` rows.
+    public init(columns: [Column], reserving capacity: Int = 0) {
+        self.columns = columns.map { ColumnVector(type: $0.type, reserving: capacity) }
+    }
+
+    /// Number of rows.
+    public var count: Int { columns.first?.count ?? 0 }
+    public var isEmpty: Bool { count == 0 }
+}

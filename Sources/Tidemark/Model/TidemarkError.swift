@@ -1,0 +1,45 @@
+/// What can go wrong between the two databases, each case with what an operator needs to act on it.
+public enum TidemarkError: Error, Sendable, Equatable {
+    /// A value cannot be carried over unchanged (invariant 5). The capture stops at this change.
+    case value(table: String, column: String, lsn: LSN, reason: String)
+    /// A table, column or type does not fit what the pipeline needs.
+    case schema(String)
+    /// Somebody else moved a watermark or checkpoint: another pipeline works on this serving database.
+    case conflict(String)
+    /// Changes between the watermark and the capture's min LSN may have been purged.
+    case gap(capture: String, watermark: LSN, minLSN: LSN)
+    /// The watermark lies beyond the source's log: the source was restored or is another database.
+    case sourceBehind(capture: String, watermark: LSN, maxLSN: LSN)
+    /// A projection's definition or result is wrong.
+    case projection(name: String, reason: String)
+    /// The database cannot be reached or is not set up; the sentence says what to do.
+    case unavailable(String)
+    /// A setting is missing or malformed.
+    case configuration(String)
+}
+
+extension TidemarkError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .value(let table, let column, let lsn, let reason):
+            "\(table).\(column) at LSN \(lsn): \(reason)"
+        case .schema(let message), .conflict(let message), .unavailable(let message),
+            .configuration(let message):
+            message
+        case .gap(let capture, let watermark, let minLSN):
+            """
+            capture \(capture) has a gap: its watermark \(watermark) is below the source's min LSN \(minLSN), so \
+            changes between them may have been purged by CDC retention. The serving copy cannot be completed from \
+            the change table; start over with an empty serving database, and raise the CDC retention
+            """
+        case .sourceBehind(let capture, let watermark, let maxLSN):
+            """
+            capture \(capture) has a watermark of \(watermark), beyond the source's max LSN \(maxLSN): the source was \
+            restored from a backup or is another database. Point SOURCE_DSN at the right source, or start over with an \
+            empty serving database
+            """
+        case .projection(let name, let reason):
+            "projection \(name): \(reason)"
+        }
+    }
+}

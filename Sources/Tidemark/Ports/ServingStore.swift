@@ -1,0 +1,251 @@
+/// The port to the serving database: staging, control tables and projections.
+///
+/// Every implementation passes the suite `ServingStoreContract`. Whatever moves a watermark or a checkpoint
+/// does so by compare-and-swap in the same transaction as the data, and throws `TidemarkError.conflict`,
+/// with nothing written, when somebody else moved it first.
+public protocol ServingStore: Sendable {
+    /// Creates the control tables when they are missing; safe to repeat.
+    func bootstrap() async throws
+
+    /// A random id given to the serving database when it was bootstrapped. A replica made from another
+    /// serving database is recognised by it.
+    func servingID() async throws -> String
+
+    /// Tries to become the one pipeline that writes to this serving database.
+    ///
+    /// - Returns: `nil` when another process holds the lease. The lease ends when the value is released or
+    ///   the process dies, however it dies.
+    func acquireLease() async throws -> (any PipelineLease)?
+
+    // MARK: Staging
+
+    /// Creates the staging table of `capture` and its watermark at `LSN.zero` when they are missing.
+    ///
+    /// - Throws: `TidemarkError.schema` when a staging table with other columns or types is there.
+    func prepareStaging(for capture: Capture, source: String) async throws
+
+    /// All watermarks of `source`, by capture instance.
+    func watermarks(source: String) async throws -> [String: Watermark]
+
+    /// Appends the changes `reader` hands out to the capture's staging table and moves its watermark from
+    /// `window.after` to `window.through`, in one transaction. Sets the capture's status to OK.
+    ///
+    /// - Returns: the number of changes written.
+    func ingest(
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        from reader: any BlockReader<ChangeBatch>
+    ) async throws -> Int
+
+    /// Moves several watermarks over windows in which their captures had no change, in one transaction.
+    func advance(_ moves: [WatermarkMove], source: String, commitTime: Timestamp?) async throws
+
+    /// Marks a capture ERROR; the watermark stays.
+    func recordError(_ message: String, capture: String, source: String) async throws
+
+    /// Opens a reader over the staged changes of `capture` in `window`, in log order.
+    func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws
+        -> any BlockReader<ChangeBatch>
+
+    // MARK: Projections
+
+    /// Checkpoints and metadata of a projection; `nil` when it was never built.
+    func projection(_ name: String) async throws -> ProjectionState?
+
+    /// States of all projections the serving database knows, by name.
+    func projections() async throws -> [String: ProjectionState]
+
+    /// Applies `commit.changes` to the projection's table, moves its checkpoints and writes its metadata
+    /// (status OK), in one transaction.
+    func commit(_ commit: ProjectionCommit) async throws
+
+    /// Fills a new table with `rows` beside the projection's present one, then swaps it in, sets the
+    /// checkpoints and writes metadata (status OK) in one transaction. Readers see the old table until then.
+    /// A table left over from an attempt that was cut short is dropped first.
+    ///
+    /// - Returns: the number of rows written.
+    func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int
+
+    /// Marks a projection ERROR; table and checkpoints stay.
+    func recordError(_ message: String, projection: String) async throws
+
+    /// Asks the pipeline that holds the lease to build a projection anew (status INIT; the table stays as it is until then).
+    func requestRebuild(projection: String) async throws
+
+    /// Reads a projection's table together with its state, in one snapshot.
+    ///
+    /// - Throws: `TidemarkError.schema` when the table's columns are not `columns`.
+    func readProjection(_ name: String, columns: [Column], blockRows: Int) async throws
+        -> (ProjectionState, any BlockReader<RowBatch>)
+}
+
+/// The right to be the one pipeline on a serving database.
+public protocol PipelineLease: AnyObject, Sendable {
+    func release()
+}
+
+/// `ctl_ingestion_watermarks`: how far a capture has been staged.
+public struct Watermark: Sendable, Equatable {
+    public enum Status: String, Sendable {
+        /// Nothing ingested yet.
+        case initial = "INIT"
+        case ok = "OK"
+        case error = "ERROR"
+    }
+
+    public var lastIngestedLSN: LSN
+    public var lastCommitTime: Timestamp?
+    /// Changes ingested since the capture was first seen.
+    public var rowsIngested: Int
+    public var status: Status
+    public var lastError: String?
+    public var updatedAt: Timestamp
+
+    public init(
+        lastIngestedLSN: LSN, lastCommitTime: Timestamp?, rowsIngested: Int, status: Status,
+        lastError: String?, updatedAt: Timestamp
+    ) {
+        self.lastIngestedLSN = lastIngestedLSN
+        self.lastCommitTime = lastCommitTime
+        self.rowsIngested = rowsIngested
+        self.status = status
+        self.lastError = lastError
+        self.updatedAt = updatedAt
+    }
+}
+
+/// A watermark's step over a window without changes.
+public struct WatermarkMove: Sendable, Equatable {
+    public var capture: String
+    public var window: LSNWindow
+
+    public init(capture: String, window: LSNWindow) {
+        self.capture = capture
+        self.window = window
+    }
+}
+
+/// `ctl_projection_checkpoints` and `ctl_projection_metadata` of one projection.
+public struct ProjectionState: Sendable, Equatable {
+    public enum Status: String, Sendable {
+        /// Never built, or a rebuild was asked for.
+        case initial = "INIT"
+        case ok = "OK"
+        case error = "ERROR"
+    }
+
+    /// By capture instance: the LSN up to which the projection has consumed; empty before the first build.
+    public var checkpoints: [String: LSN]
+    public var status: Status
+    /// The LSN the table is true at; `nil` before the first build.
+    public var asOfLSN: LSN?
+    public var asOfTime: Timestamp?
+    /// When the table was last built in full.
+    public var builtAt: Timestamp?
+    public var definitionHash: String
+    /// Rows the last commit or build wrote: inserted, changed and deleted.
+    public var rowsWritten: Int
+    public var lastError: String?
+
+    public init(
+        checkpoints: [String: LSN], status: Status, asOfLSN: LSN?, asOfTime: Timestamp?,
+        builtAt: Timestamp?, definitionHash: String, rowsWritten: Int, lastError: String?
+    ) {
+        self.checkpoints = checkpoints
+        self.status = status
+        self.asOfLSN = asOfLSN
+        self.asOfTime = asOfTime
+        self.builtAt = builtAt
+        self.definitionHash = definitionHash
+        self.rowsWritten = rowsWritten
+        self.lastError = lastError
+    }
+}
+
+/// The shape of a projection's table.
+public struct ProjectionTable: Sendable, Equatable {
+    public let projection: String
+    public let columns: [Column]
+    /// The primary key's columns.
+    public let key: [String]
+
+    public init(projection: String, columns: [Column], key: [String]) {
+        self.projection = projection
+        self.columns = columns
+        self.key = key
+    }
+
+    /// Name of the table in the serving database.
+    public var name: String { "proj_\(projection)" }
+
+    /// The key's columns, in the order of `key`.
+    public var keyColumns: [Column] {
+        key.compactMap { name in columns.first { $0.name == name } }
+    }
+}
+
+/// One incremental step of a projection.
+public struct ProjectionCommit: Sendable {
+    public var table: ProjectionTable
+    /// The checkpoint of every capture before the step, for the compare-and-swap.
+    public var from: LSN
+    /// The cutoff: checkpoints and `as_of_lsn` after the step.
+    public var to: LSN
+    public var asOfTime: Timestamp?
+    /// The capture instances the projection reads.
+    public var captures: [String]
+    public var definitionHash: String
+    public var changes: ProjectionChanges
+
+    public init(
+        table: ProjectionTable, from: LSN, to: LSN, asOfTime: Timestamp?, captures: [String],
+        definitionHash: String, changes: ProjectionChanges
+    ) {
+        self.table = table
+        self.from = from
+        self.to = to
+        self.asOfTime = asOfTime
+        self.captures = captures
+        self.definitionHash = definitionHash
+        self.changes = changes
+    }
+}
+
+/// What a projection's table gains, changes and loses.
+public struct ProjectionChanges: Sendable {
+    /// Keys of rows that are gone, columns in the order of `ProjectionTable.key`.
+    public var deletes: [RowBatch]
+    /// Whole rows that are new or changed, columns in the order of `ProjectionTable.columns`.
+    public var upserts: [RowBatch]
+
+    public init(deletes: [RowBatch] = [], upserts: [RowBatch] = []) {
+        self.deletes = deletes
+        self.upserts = upserts
+    }
+
+    public var rowCount: Int {
+        deletes.reduce(0) { $0 + $1.count } + upserts.reduce(0) { $0 + $1.count }
+    }
+}
+
+/// A projection built in full.
+public struct ProjectionBuild: Sendable {
+    public var table: ProjectionTable
+    /// The state before the build, for the compare-and-swap; `nil` when there is none.
+    public var replacing: ProjectionState?
+    public var asOf: LSN
+    public var asOfTime: Timestamp?
+    public var captures: [String]
+    public var definitionHash: String
+
+    public init(
+        table: ProjectionTable, replacing: ProjectionState?, asOf: LSN, asOfTime: Timestamp?,
+        captures: [String], definitionHash: String
+    ) {
+        self.table = table
+        self.replacing = replacing
+        self.asOf = asOf
+        self.asOfTime = asOfTime
+        self.captures = captures
+        self.definitionHash = definitionHash
+    }
+}
