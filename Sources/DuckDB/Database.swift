@@ -8,7 +8,7 @@ internal import CDuckDB
 /// It closes when the last reference to it, a connection's included, is gone. Opening replays the
 /// write-ahead log and can take long; call it off Swift's cooperative threads (``ThreadExecutor/run(_:)``).
 public final class Database: Sendable {
-    /// The version of the linked library, e.g. `v1.5.6`.
+    /// The version of the linked library, e.g. `v2.0.0`.
     public static var version: String { text(duckdb_library_version()) }
 
     /// The file's path, or `:memory:`.

@@ -194,7 +194,9 @@ public final class Pipeline: Sendable {
         while true {
             if backoff.isOver(at: .now) {
                 do {
-                    bounds.set(try await source.bounds())
+                    let latest = try await source.bounds()
+                    observe(.polled(latest))
+                    bounds.set(latest)
                     if backoff.succeeded() { logger.info("the source answers again") }
                 } catch {
                     try Task.checkCancellation()

@@ -1,5 +1,7 @@
 /// Something the pipeline did, for whoever watches it.
 public enum PipelineEvent: Sendable {
+    /// The source said how far its log goes.
+    case polled(SourceBounds)
     /// A window was staged. `at` is when its transaction had been committed.
     case ingested(capture: String, Ingestor.Step, at: Timestamp)
     /// A projection was brought up to date. `at` is when its transaction had been committed.

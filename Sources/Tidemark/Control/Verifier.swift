@@ -103,9 +103,11 @@ public struct Verifier: Sendable {
         let table = ProjectionTable(projection: capture.table, columns: capture.columns, key: capture.key)
         let session = try await replica.makeSession(name: "verify \(capture.table)")
         try await session.run { connection in
-            try connection.execute("CREATE TEMP TABLE overlay AS \(tables.latest(through: watermark))")
             try connection.execute(
-                tables.stateView("__staged", overlay: "overlay", columns: capture.columns.map(\.name)))
+                """
+                CREATE TEMP TABLE overlay AS \(tables.latest(through: watermark));
+                CREATE TEMP TABLE staged AS \(tables.state(overlay: "overlay", columns: capture.columns.map(\.name)));
+                """)
             try connection.createTable("__actual", columns: capture.columns, filledFrom: rows)
         }
         let end = try await source.bounds().maxLSN
@@ -116,7 +118,7 @@ public struct Verifier: Sendable {
             try connection.createTable("changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
             try connection.execute(
                 """
-                CREATE TEMP TABLE __expected AS SELECT * FROM __staged ANTI JOIN changed_since USING (\(key));
+                CREATE TEMP TABLE __expected AS SELECT * FROM staged ANTI JOIN changed_since USING (\(key));
                 CREATE OR REPLACE TEMP TABLE __actual AS SELECT * FROM __actual ANTI JOIN changed_since USING (\(key));
                 """)
             let inFlight = try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM changed_since)").int64 ?? 0

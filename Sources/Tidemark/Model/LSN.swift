@@ -3,9 +3,9 @@
 /// The same shape carries `__$seqval`, which SQL Server also documents as `binary(10)`.
 public struct LSN: Hashable, Sendable {
     /// Bytes 0 to 7, big-endian.
-    @usableFromInline let high: UInt64
+    public let high: UInt64
     /// Bytes 8 and 9, big-endian.
-    @usableFromInline let low: UInt16
+    public let low: UInt16
 
     /// Length of the binary form in bytes.
     public static let byteCount = 10

@@ -16,10 +16,9 @@ extension Connection {
         return result
     }
 
-    /// Hands the rows of a temporary table out in blocks, until `body` returns `false`.
-    func stream(_ table: String, columns: [Column], _ body: (RowBatch) -> Bool) throws {
-        let result = try query(
-            "SELECT \(SQLText.list(columns.map(\.name))) FROM \(SQLText.identifier(table))", streaming: true)
+    /// Hands out the rows of a query, whose result has these columns, in blocks until `body` returns `false`.
+    func stream(_ sql: String, _ columns: [Column], _ body: (RowBatch) -> Bool) throws {
+        let result = try query(sql, streaming: true)
         while let chunk = try result.nextChunk() {
             guard body(try chunk.rowBatch(columns)) else { return }
         }

@@ -2,34 +2,45 @@ import DuckDB
 
 /// The steps of one evaluation, on a connection in a transaction that will be rolled back.
 ///
-/// It leaves the names below to the projection's SQL, all temporary: a view per captured table, a view
-/// `changed_<table>` beside it while `affected.sql` runs, and a macro `affected_<key column>`.
+/// A projection's SQL sees each captured table under its own name, as a common table expression over the
+/// replica that shows the state at one LSN; `affected.sql` sees `changed_<table>` beside it; and the macros
+/// `affected_<key column>` tell `query.sql` which keys are wanted. The names with two underscores in front are
+/// this type's own temporary tables.
 struct Evaluation: Sendable {
     let definition: ProjectionDefinition
     let inputs: [ProjectionInput]
 
-    /// The result before and after, restricted to the affected keys unless the whole was asked for.
-    let before = "__result_before"
+    /// The result, whole or for the affected keys, at the later of the two LSNs.
     let after = "__result_after"
+    private let before = "__result_before"
     private let affected = "__affected"
 
-    /// Which of the two states the views show.
+    /// One of the two states between which changes are computed.
     private enum Side: String {
         case before, after
     }
 
+    /// A captured table on one side, as tables that the steps before have left.
+    private struct View {
+        /// The latest changes of the log up to the side's LSN; `nil` when there are none.
+        var overlay: String?
+        /// The rows that changed, as they are on this side; `nil` when none did.
+        var changed: String?
+    }
+
     // MARK: Shape
 
-    /// The columns of the result, and that `affected.sql` binds and yields the key.
-    func describe(_ connection: Connection) throws -> ProjectionTable {
-        try defineMacros(connection, ranges: nil)
-        for input in inputs {
-            try connection.execute("CREATE TEMP TABLE \(overlay(input, .after)) AS \(input.tables.latest(through: .zero))")
-            try show(connection, input, .after)
-            try connection.execute(
-                "CREATE TEMP VIEW \(changedView(input)) AS SELECT * FROM \(SQLText.identifier(input.capture.table))")
+    /// Defines the macros as always true, for this connection's lifetime.
+    func prepare(_ connection: Connection) throws {
+        for name in definition.key {
+            try connection.execute("CREATE OR REPLACE TEMP MACRO \(macro(name))(x) AS (true)")
         }
-        let result = try connection.query("SELECT * FROM \(SQLText.subquery(definition.query)) LIMIT 0")
+    }
+
+    /// The columns of the result. Has DuckDB check all of the projection's SQL.
+    func describe(_ connection: Connection) throws -> ProjectionTable {
+        let views = inputs.map { _ in View() }
+        let result = try connection.query("SELECT * FROM \(scoped(definition.query, views)) LIMIT 0")
         let columns = try result.columns.map { column in
             guard let type = LogicalType(column.type) else {
                 throw failure(
@@ -47,132 +58,148 @@ struct Evaluation: Sendable {
         if let twice = Dictionary(grouping: names, by: { $0.lowercased() }).values.first(where: { $0.count > 1 }) {
             throw failure("query.sql yields column \(twice[0]) more than once")
         }
-        let table = ProjectionTable(projection: definition.name, columns: columns, key: definition.key)
         if let sql = definition.affected {
-            _ = try connection.query("SELECT \(SQLText.list(table.key)) FROM \(SQLText.subquery(sql)) LIMIT 0")
+            _ = try connection.query(
+                "SELECT \(SQLText.list(definition.key)) FROM \(scoped(sql, views, withChanged: true)) LIMIT 0")
         }
-        return table
+        return ProjectionTable(projection: definition.name, columns: columns, key: definition.key)
     }
 
     // MARK: Whole results
 
     /// Leaves the whole result as of `lsn` in the temporary table `after`, checked.
     func wholeResult(_ connection: Connection, table: ProjectionTable, asOf lsn: LSN) throws {
-        try defineMacros(connection, ranges: nil)
-        for input in inputs {
-            try makeOverlay(connection, input, .after, through: lsn)
-            try show(connection, input, .after)
+        let views = try zip(inputs, logRows(connection, from: lsn, to: lsn)).map { input, rows in
+            View(overlay: rows.before > 0 ? try makeOverlay(connection, input, .after, through: lsn) : nil)
         }
-        try connection.execute("CREATE TEMP TABLE \(after) AS \(selectAll(table)) FROM \(SQLText.subquery(definition.query))")
+        try connection.execute("CREATE TEMP TABLE \(after) AS \(selectAll(table)) FROM \(scoped(definition.query, views))")
         try check(connection, table: table)
     }
 
     // MARK: Changes
 
+    /// What the result gained, changed and lost between two LSNs.
     func changes(_ connection: Connection, table: ProjectionTable, from: LSN, to: LSN) throws -> ProjectionChanges {
-        for input in inputs {
-            try makeOverlay(connection, input, .before, through: from)
-            try makeOverlay(connection, input, .after, through: to)
+        let rows = try logRows(connection, from: from, to: to)
+        guard rows.contains(where: { $0.between > 0 }) else { return ProjectionChanges() }
+        var old: [View] = []
+        var new: [View] = []
+        for (input, rows) in zip(inputs, rows) {
+            let (oldView, newView) = try views(connection, input, rows, from: from, to: to)
+            old.append(oldView)
+            new.append(newView)
         }
-        var isTouched = false
-        for input in inputs where try collectChanged(connection, input, after: from) { isTouched = true }
-        guard isTouched else { return ProjectionChanges() }
 
         if let sql = definition.affected {
-            guard try collectAffected(connection, table: table, sql: sql) else { return ProjectionChanges() }
-            try defineMacros(connection, ranges: try ranges(connection, table: table))
+            try collectAffected(connection, table: table, sql: sql, old: old, new: new)
+            guard let ranges = try ranges(connection, table: table) else { return ProjectionChanges() }
+            try restrictMacros(connection, ranges)
+            let tests = ranges.keys.sorted().compactMap { name in
+                ranges[name].map { "(\(test($0, on: SQLText.identifier(name))))" }
+            }
+            let restriction = tests.isEmpty ? "" : " WHERE " + tests.joined(separator: " AND ")
+            for (result, views) in [(before, old), (after, new)] {
+                try connection.execute(
+                    """
+                    CREATE TEMP TABLE \(result) AS \(selectAll(table))
+                    FROM (SELECT * FROM \(scoped(definition.query, views))\(restriction))
+                    SEMI JOIN \(affected) USING (\(SQLText.list(table.key)))
+                    """)
+            }
         } else {
-            try defineMacros(connection, ranges: nil)
-        }
-        for (side, result) in [(Side.before, before), (.after, after)] {
-            for input in inputs { try show(connection, input, side) }
-            try connection.execute("CREATE TEMP TABLE \(result) AS \(try restricted(connection, table: table))")
+            for (result, views) in [(before, old), (after, new)] {
+                try connection.execute(
+                    "CREATE TEMP TABLE \(result) AS \(selectAll(table)) FROM \(scoped(definition.query, views))")
+            }
         }
         try check(connection, table: table)
         return try difference(connection, table: table)
     }
 
-    /// The latest change of each key up to `lsn`, in a temporary table.
-    private func makeOverlay(_ connection: Connection, _ input: ProjectionInput, _ side: Side, through lsn: LSN) throws {
-        try connection.execute("CREATE TEMP TABLE \(overlay(input, side)) AS \(input.tables.latest(through: lsn))")
+    /// How many changes of each input's log lie up to `from`, and between `from` and `to`.
+    private func logRows(_ connection: Connection, from: LSN, to: LSN) throws -> [(before: Int64, between: Int64)] {
+        let counts = inputs.enumerated().map { index, input in
+            """
+            SELECT \(index), count(*) FILTER (__lsn <= \(from.sqlLiteral)), count(*) FILTER (__lsn > \(from.sqlLiteral))
+            FROM \(input.tables.log.qualified) WHERE __lsn <= \(to.sqlLiteral)
+            """
+        }
+        let rows = try connection.query(counts.joined(separator: " UNION ALL ") + " ORDER BY 1").rows()
+        return rows.map { ($0[1].int64 ?? 0, $0[2].int64 ?? 0) }
     }
 
-    /// Makes the view named like the captured table show its state on `side`.
-    private func show(_ connection: Connection, _ input: ProjectionInput, _ side: Side) throws {
-        try connection.execute(
-            input.tables.stateView(input.capture.table, overlay: "__overlay_\(side)_\(input.capture.table)", columns: input.columns))
-    }
+    /// Makes the tables that show an input on both sides.
+    private func views(
+        _ connection: Connection, _ input: ProjectionInput, _ rows: (before: Int64, between: Int64), from: LSN, to: LSN
+    ) throws -> (View, View) {
+        var old = View()
+        if rows.before > 0 { old.overlay = try makeOverlay(connection, input, .before, through: from) }
+        // Without a change in between, both sides are one.
+        guard rows.between > 0 else { return (old, old) }
+        let overlay = try makeOverlay(connection, input, .after, through: to)
+        var new = View(overlay: overlay)
 
-    /// Leaves the rows whose key changed after `lsn`, and which differ in a visible column, in one table a side.
-    /// Returns whether there are any.
-    private func collectChanged(_ connection: Connection, _ input: ProjectionInput, after lsn: LSN) throws -> Bool {
         let key = SQLText.list(input.capture.key)
-        let touched = SQLText.identifier("__touched_\(input.capture.table)")
+        let columns = SQLText.list(input.columns)
+        let (oldRows, newRows) = (name("rows_before", input), name("rows_after", input))
         try connection.execute(
             """
-            CREATE TEMP TABLE \(touched) AS
-            SELECT \(key) FROM \(overlay(input, .after)) WHERE __lsn > \(lsn.sqlLiteral)
+            CREATE TEMP TABLE \(oldRows) AS
+            SELECT \(columns) FROM (\(input.tables.state(overlay: old.overlay, columns: input.columns)))
+            SEMI JOIN (SELECT \(key) FROM \(overlay) WHERE __lsn > \(from.sqlLiteral)) USING (\(key));
+            CREATE TEMP TABLE \(newRows) AS
+            SELECT \(columns) FROM \(overlay)
+            WHERE __lsn > \(from.sqlLiteral) AND __op <> \(ChangeOperation.delete.rawValue);
             """)
-        for side in [Side.before, .after] {
-            try show(connection, input, side)
+        if input.columns.contains("__lsn") {
+            // Whatever changed differs at least in its LSN.
+            old.changed = oldRows
+            new.changed = newRows
+        } else {
+            old.changed = name("changed_before", input)
+            new.changed = name("changed_after", input)
             try connection.execute(
                 """
-                CREATE TEMP TABLE \(rows(input, side)) AS
-                SELECT * FROM \(SQLText.identifier(input.capture.table)) SEMI JOIN \(touched) USING (\(key))
+                CREATE TEMP TABLE \(name("changed_before", input)) AS SELECT * FROM \(oldRows) EXCEPT SELECT * FROM \(newRows);
+                CREATE TEMP TABLE \(name("changed_after", input)) AS SELECT * FROM \(newRows) EXCEPT SELECT * FROM \(oldRows);
                 """)
         }
+        return (old, new)
+    }
+
+    /// Leaves the latest change of each key up to `lsn` in a temporary table.
+    private func makeOverlay(_ connection: Connection, _ input: ProjectionInput, _ side: Side, through lsn: LSN) throws
+        -> String
+    {
+        let table = name("overlay_\(side)", input)
+        try connection.execute("CREATE TEMP TABLE \(table) AS \(input.tables.latest(through: lsn))")
+        return table
+    }
+
+    /// Leaves the output keys that the changes can touch, seen from both sides.
+    private func collectAffected(
+        _ connection: Connection, table: ProjectionTable, sql: String, old: [View], new: [View]
+    ) throws {
+        let key = table.keyColumns.map {
+            "CAST(\(SQLText.identifier($0.name)) AS \($0.type)) AS \(SQLText.identifier($0.name))"
+        }.joined(separator: ", ")
         try connection.execute(
             """
-            CREATE TEMP TABLE \(changed(input, .before)) AS SELECT * FROM \(rows(input, .before)) EXCEPT SELECT * FROM \(rows(input, .after));
-            CREATE TEMP TABLE \(changed(input, .after)) AS SELECT * FROM \(rows(input, .after)) EXCEPT SELECT * FROM \(rows(input, .before));
+            CREATE TEMP TABLE \(affected) AS
+            SELECT \(key) FROM \(scoped(sql, old, withChanged: true))
+            UNION
+            SELECT \(key) FROM \(scoped(sql, new, withChanged: true))
             """)
-        return try connection.scalar(
-            "SELECT EXISTS (FROM \(changed(input, .before))) OR EXISTS (FROM \(changed(input, .after)))") == .bool(true)
-    }
-
-    /// Leaves the output keys the changes can touch, from both sides. Returns whether there are any.
-    private func collectAffected(_ connection: Connection, table: ProjectionTable, sql: String) throws -> Bool {
-        let casts = table.keyColumns.map { "CAST(\(SQLText.identifier($0.name)) AS \($0.type)) AS \(SQLText.identifier($0.name))" }
-        let definitions = table.keyColumns.map { "\(SQLText.identifier($0.name)) \($0.type)" }
-        try defineMacros(connection, ranges: nil)
-        try connection.execute("CREATE TEMP TABLE __affected_all (\(definitions.joined(separator: ", ")))")
-        for side in [Side.before, .after] {
-            for input in inputs {
-                try show(connection, input, side)
-                try connection.execute(
-                    "CREATE OR REPLACE TEMP VIEW \(changedView(input)) AS SELECT * FROM \(changed(input, side))")
-            }
-            try connection.execute(
-                "INSERT INTO __affected_all SELECT \(casts.joined(separator: ", ")) FROM \(SQLText.subquery(sql))")
-        }
-        try connection.execute("CREATE TEMP TABLE \(affected) AS SELECT DISTINCT * FROM __affected_all")
-        return try connection.scalar("SELECT EXISTS (FROM \(affected))") == .bool(true)
-    }
-
-    /// The query, for the affected keys only where they are known.
-    private func restricted(_ connection: Connection, table: ProjectionTable) throws -> String {
-        let query = SQLText.subquery(definition.query)
-        guard definition.affected != nil else { return "\(selectAll(table)) FROM \(query)" }
-        let inRange = table.key.map { "\(macro($0))(\(SQLText.identifier($0)))" }.joined(separator: " AND ")
-        return """
-            \(selectAll(table)) FROM (SELECT * FROM \(query) WHERE \(inRange))
-            SEMI JOIN \(affected) USING (\(SQLText.list(table.key)))
-            """
     }
 
     private func difference(_ connection: Connection, table: ProjectionTable) throws -> ProjectionChanges {
         let key = SQLText.list(table.key)
-        try connection.execute(
-            """
-            CREATE TEMP TABLE __gone AS SELECT \(key) FROM \(before) ANTI JOIN \(after) USING (\(key));
-            CREATE TEMP TABLE __gained AS SELECT * FROM \(after) EXCEPT SELECT * FROM \(before);
-            """)
         var changes = ProjectionChanges()
-        try connection.stream("__gone", columns: table.keyColumns) {
+        try connection.stream("SELECT \(key) FROM \(before) ANTI JOIN \(after) USING (\(key))", table.keyColumns) {
             changes.deletes.append($0)
             return true
         }
-        try connection.stream("__gained", columns: table.columns) {
+        try connection.stream("SELECT * FROM \(after) EXCEPT SELECT * FROM \(before)", table.columns) {
             changes.upserts.append($0)
             return true
         }
@@ -183,32 +210,32 @@ struct Evaluation: Sendable {
     private func check(_ connection: Connection, table: ProjectionTable) throws {
         let key = SQLText.list(table.key)
         let isNull = table.key.map { "\(SQLText.identifier($0)) IS NULL" }.joined(separator: " OR ")
-        let missing = try connection.query("SELECT \(key) FROM \(after) WHERE \(isNull) LIMIT 1").rows().first
-        if let missing {
-            throw failure("query.sql yields a row with NULL in its key: \(text(table.key, missing))")
-        }
-        let twice = try connection.query(
-            "SELECT \(key), count(*) AS n FROM \(after) GROUP BY \(key) HAVING n > 1 LIMIT 1"
+        let wrong = try connection.query(
+            "SELECT \(key), count(*) FROM \(after) GROUP BY \(key) HAVING count(*) > 1 OR \(isNull) LIMIT 1"
         ).rows().first
-        if let twice {
-            throw failure(
-                "query.sql yields \(twice.last ?? 0) rows for one key: \(text(table.key, twice)); the key in projection.yml must be unique")
-        }
-    }
-
-    private func text(_ names: [String], _ values: [Value]) -> String {
-        zip(names, values).map { "\($0) = \($1)" }.joined(separator: ", ")
+        guard let wrong else { return }
+        let row = zip(table.key, wrong).map { "\($0) = \($1)" }.joined(separator: ", ")
+        throw failure(
+            wrong.dropLast().contains(.null)
+                ? "query.sql yields a row with NULL in its key: \(row)"
+                : """
+                query.sql yields \(wrong.last ?? 0) rows for one key: \(row); the key in projection.yml must be unique
+                """)
     }
 
     // MARK: Ranges
 
-    /// Where the affected values of each key column lie; a column left out can lie anywhere.
+    /// Where the affected values of a key column lie: from and to, both included, as SQL.
+    private typealias Spans = [(from: String, to: String)]
+
+    /// By key column, where its affected values lie; nothing for a type without a useful order. `nil` when no
+    /// key is affected.
     ///
-    /// Values more than a sixteenth of the span apart go to different ranges, so that one corrected row
-    /// from last year does not make the scan read everything since: at most 17 ranges.
-    private func ranges(_ connection: Connection, table: ProjectionTable) throws -> [String: [(String, String)]] {
-        var ranges: [String: [(String, String)]] = [:]
-        for column in table.keyColumns {
+    /// Values more than a sixteenth of the whole width apart go to different spans, so that one corrected
+    /// row from last year does not make the scan read everything since: 17 spans at most.
+    private func ranges(_ connection: Connection, table: ProjectionTable) throws -> [String: Spans]? {
+        var parts = ["SELECT -1 AS i, 0 AS part, CAST(count(*) AS VARCHAR) AS lowest, '' AS highest FROM \(affected)"]
+        for (index, column) in table.keyColumns.enumerated() {
             let name = SQLText.identifier(column.name)
             let number: String
             switch column.type {
@@ -218,55 +245,68 @@ struct Evaluation: Sendable {
             case .string: number = "0"
             case .bool, .float, .double, .binary, .uuid: continue
             }
-            let rows = try connection.query(
+            parts.append(
                 """
-                WITH
-                points AS (SELECT DISTINCT \(name) AS value, \(number) AS at FROM \(affected) WHERE \(name) IS NOT NULL),
-                span AS (SELECT max(at) - min(at) AS width FROM points),
-                steps AS (SELECT value, at, at - lag(at) OVER (ORDER BY at) > width / 16 AS is_first FROM points, span),
-                numbered AS (SELECT value, sum(coalesce(is_first, false)::INT) OVER (ORDER BY at) AS range FROM steps)
-                SELECT CAST(min(value) AS VARCHAR), CAST(max(value) AS VARCHAR) FROM numbered GROUP BY range ORDER BY range
-                """
-            ).rows()
-            ranges[column.name] = rows.map { row in
-                let bounds = row.map { "CAST(\(SQLText.literal($0.string ?? "")) AS \(column.type))" }
-                return (bounds[0], bounds[1])
-            }
+                SELECT \(index), part, CAST(min(k) AS VARCHAR), CAST(max(k) AS VARCHAR) FROM (
+                    SELECT k, sum(CAST(coalesce(step > width / 16, false) AS INT)) OVER (ORDER BY n, k) AS part FROM (
+                        SELECT k, n, n - lag(n) OVER (ORDER BY n) AS step, max(n) OVER () - min(n) OVER () AS width
+                        FROM (SELECT DISTINCT \(name) AS k, \(number) AS n FROM \(affected) WHERE \(name) IS NOT NULL)
+                    )
+                ) GROUP BY part
+                """)
+        }
+        let rows = try connection.query(parts.joined(separator: " UNION ALL ") + " ORDER BY i, part").rows()
+        guard rows.first?[2] != .string("0") else { return nil }
+        var ranges: [String: Spans] = [:]
+        for row in rows.dropFirst() {
+            guard let index = row[0].int64, let from = row[2].string, let to = row[3].string else { continue }
+            let column = table.keyColumns[Int(index)]
+            let span = (
+                from: "CAST(\(SQLText.literal(from)) AS \(column.type))", to: "CAST(\(SQLText.literal(to)) AS \(column.type))"
+            )
+            ranges[column.name, default: []].append(span)
         }
         return ranges
     }
 
-    /// Defines `affected_<key column>(x)`: true where `x` may be an affected value, always true without ranges.
-    private func defineMacros(_ connection: Connection, ranges: [String: [(String, String)]]?) throws {
+    private func test(_ spans: Spans, on value: String) -> String {
+        spans.map { "(\(value) >= \($0.from) AND \(value) <= \($0.to))" }.joined(separator: " OR ")
+    }
+
+    /// Makes `affected_<key column>(x)` true for the affected values only: first by ranges, which let scans
+    /// skip row groups, then by look-up.
+    private func restrictMacros(_ connection: Connection, _ ranges: [String: Spans]) throws {
         for name in definition.key {
-            let test =
-                ranges?[name].map { ranges in
-                    ranges.isEmpty
-                        ? "false" : ranges.map { "(x >= \($0.0) AND x <= \($0.1))" }.joined(separator: " OR ")
-                } ?? "true"
-            try connection.execute("CREATE OR REPLACE TEMP MACRO \(macro(name))(x) AS (\(test))")
+            let lookUp = "x IN (SELECT \(SQLText.identifier(name)) FROM \(affected))"
+            let body = ranges[name].map { "(\(test($0, on: "x"))) AND \(lookUp)" } ?? lookUp
+            try connection.execute("CREATE OR REPLACE TEMP MACRO \(macro(name))(x) AS (\(body))")
         }
     }
 
-    // MARK: Names
+    // MARK: SQL
 
-    private func overlay(_ input: ProjectionInput, _ side: Side) -> String {
-        SQLText.identifier("__overlay_\(side)_\(input.capture.table)")
+    /// The projection's `sql` as a subquery in which the captured tables show the state of `views`.
+    private func scoped(_ sql: String, _ views: [View], withChanged: Bool = false) -> String {
+        var tables: [String] = []
+        for (input, view) in zip(inputs, views) {
+            let name = SQLText.identifier(input.capture.table)
+            let state = input.tables.state(overlay: view.overlay, columns: input.columns)
+            tables.append("\(name) AS NOT MATERIALIZED (\(state))")
+            guard withChanged else { continue }
+            let changed = SQLText.identifier("changed_\(input.capture.table)")
+            let rows = view.changed.map { "FROM \($0)" } ?? "FROM \(input.tables.base.qualified) WHERE false"
+            tables.append("\(changed) AS NOT MATERIALIZED (SELECT \(SQLText.list(input.columns)) \(rows))")
+        }
+        return "(WITH \(tables.joined(separator: ", ")) SELECT * FROM \(SQLText.subquery(sql)))"
     }
-    private func rows(_ input: ProjectionInput, _ side: Side) -> String {
-        SQLText.identifier("__rows_\(side)_\(input.capture.table)")
+
+    private func selectAll(_ table: ProjectionTable) -> String { "SELECT \(SQLText.list(table.columns.map(\.name)))" }
+
+    private func name(_ role: String, _ input: ProjectionInput) -> String {
+        SQLText.identifier("__\(role)_\(input.capture.table)")
     }
-    private func changed(_ input: ProjectionInput, _ side: Side) -> String {
-        SQLText.identifier("__changed_\(side)_\(input.capture.table)")
-    }
-    private func changedView(_ input: ProjectionInput) -> String {
-        SQLText.identifier("changed_\(input.capture.table)")
-    }
+
     private func macro(_ key: String) -> String { SQLText.identifier("affected_\(key)") }
-
-    private func selectAll(_ table: ProjectionTable) -> String {
-        "SELECT \(SQLText.list(table.columns.map(\.name)))"
-    }
 
     private func failure(_ reason: String) -> TidemarkError {
         .projection(name: definition.name, reason: reason)

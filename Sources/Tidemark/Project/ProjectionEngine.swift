@@ -34,7 +34,8 @@ public struct ProjectionEngine: Sendable {
         do {
             (table, definitionHash) = try await session.run { connection in
                 let hash = try connection.scalar("SELECT sha256(?)", [.string(fingerprint)]).string ?? ""
-                return (try connection.rollingBack { try evaluation.describe(connection) }, hash)
+                try evaluation.prepare(connection)
+                return (try evaluation.describe(connection), hash)
             }
         } catch let error as DuckDBError {
             throw TidemarkError.projection(name: definition.name, reason: "\(error)")
@@ -58,7 +59,7 @@ public struct ProjectionEngine: Sendable {
             try await evaluating { [table] connection in
                 try connection.rollingBack {
                     try evaluation.wholeResult(connection, table: table, asOf: lsn)
-                    try connection.stream(evaluation.after, columns: table.columns) { producer.push($0) }
+                    try connection.stream("SELECT * FROM \(evaluation.after)", table.columns) { producer.push($0) }
                 }
             }
             producer.finish()

@@ -242,7 +242,7 @@ public actor Replica {
                 "the state directory \(directory.path) cannot be made: \(error.localizedDescription)")
         }
         options["temp_directory"] = directory.appending(path: "spill").path
-        let file = directory.appending(path: "replica.duckdb")
+        let file = directory.appending(path: "state.duckdb")
         do {
             return try Database(path: file.path, options: options)
         } catch let error as DuckDBError {

@@ -73,18 +73,19 @@ struct ReplicaTables {
             """
     }
 
-    /// Makes the temporary view `name` show the captured table as of an LSN, given a table of the latest
-    /// changes up to it.
+    /// A query for the captured table's state: the base without the keys changed since, plus their latest images.
     ///
-    /// - Parameter columns: the columns the view shows.
-    func stateView(_ name: String, overlay: String, columns: [String]) -> String {
-        """
-        CREATE OR REPLACE TEMP VIEW \(SQLText.identifier(name)) AS
-        SELECT \(SQLText.list(columns, of: "b")) FROM \(base.qualified) AS b ANTI JOIN \(SQLText.identifier(overlay)) AS o
-            ON \(capture.key.map { "b.\(SQLText.identifier($0)) = o.\(SQLText.identifier($0))" }.joined(separator: " AND "))
-        UNION ALL
-        SELECT \(SQLText.list(columns)) FROM \(SQLText.identifier(overlay))
-        WHERE __op <> \(ChangeOperation.delete.rawValue);
-        """
+    /// - Parameters:
+    ///   - overlay: a table of the latest changes up to some LSN; `nil` when there are none.
+    ///   - columns: the columns to show.
+    func state(overlay: String?, columns: [String]) -> String {
+        guard let overlay else { return "SELECT \(SQLText.list(columns)) FROM \(base.qualified)" }
+        let sameKey = capture.key.map { "b.\(SQLText.identifier($0)) = o.\(SQLText.identifier($0))" }
+        return """
+            SELECT \(SQLText.list(columns, of: "b")) FROM \(base.qualified) AS b
+            ANTI JOIN \(overlay) AS o ON \(sameKey.joined(separator: " AND "))
+            UNION ALL
+            SELECT \(SQLText.list(columns)) FROM \(overlay) WHERE __op <> \(ChangeOperation.delete.rawValue)
+            """
     }
 }
