@@ -75,7 +75,6 @@ public final class Appender {
 
     private func perform(_ body: (duckdb_appender) -> duckdb_state) throws {
         guard let handle else { throw DuckDBError.closed("appender to \(table)") }
-        _ = try connection.openHandle()
         try connection.running("appending to \(table)") {
             do {
                 try Self.check(body(handle), handle, table)

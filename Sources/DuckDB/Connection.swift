@@ -156,6 +156,7 @@ public final class Connection {
 
     /// Runs a piece of work DuckDB does for a result or an appender, so that it can be interrupted.
     func running<Result>(_ sql: String, _ body: () throws -> Result) throws -> Result {
+        _ = try openHandle()
         guard interruptHandle.begin() else { throw interrupted(sql) }
         defer { interruptHandle.end() }
         return try body()

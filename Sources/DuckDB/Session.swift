@@ -52,7 +52,9 @@ public final class Session: Sendable {
         _ body: sending @escaping (Connection) throws -> sending Success
     ) async throws -> sending Success {
         let scope = InterruptHandle.Scope()
-        let work = Once<Success, any Error> { [self] in
+        // Not `self`: the session is to end with the caller's reference, not whenever its thread drops this.
+        nonisolated(unsafe) let connection = connection
+        let work = Once<Success, any Error> { [interruptHandle] in
             interruptHandle.enter(scope)
             defer { interruptHandle.leave() }
             guard !scope.isCancelled else { throw CancellationError() }
@@ -71,6 +73,7 @@ public final class Session: Sendable {
 
     /// Disconnects and waits until it is done. Closing twice does nothing; later calls throw.
     public func close() async {
-        await executor.run { [self] in connection.close() }
+        nonisolated(unsafe) let connection = connection
+        await executor.run { connection.close() }
     }
 }

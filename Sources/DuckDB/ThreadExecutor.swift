@@ -12,18 +12,16 @@ import Foundation
 public final class ThreadExecutor: SerialExecutor {
     private let queue: JobQueue
 
-    /// - Parameter name: the thread's name in debuggers; Linux takes at most 15 bytes.
+    /// - Parameter name: the thread's name in debuggers; Linux shows its first 15 bytes.
     public init(name: String) {
         let queue = JobQueue()
         self.queue = queue
-        let thread = Thread {
-            // Set from within: on Linux a name given from outside does not reach the thread.
-            Thread.current.name = name
-            queue.run()
-        }
+        let thread = Thread { queue.run() }
         // As on a main thread: planning deep SQL recurses further than macOS's 512 KiB for others.
         thread.stackSize = 8 << 20
         thread.start()
+        // Set by the thread itself and once it has started: Foundation names no other on Linux.
+        queue.add { Thread.current.name = name }
     }
 
     deinit {
@@ -82,9 +80,9 @@ struct Once<Success, Failure: Error>: @unchecked Sendable {
 
 /// Jobs in the order they came, run by one thread.
 private final class JobQueue: @unchecked Sendable {
-    // Guarded by `condition`, but for the jobs taken out.
+    // All guarded by `condition`.
     private let condition = NSCondition()
-    private var jobs: [@Sendable () -> Void] = []
+    private var jobs: ArraySlice<@Sendable () -> Void> = []
     private var isStopped = false
     private var thread: Thread?
 
@@ -109,18 +107,14 @@ private final class JobQueue: @unchecked Sendable {
     /// Runs jobs until stopped and empty.
     func run() {
         condition.withLock { thread = .current }
-        while let batch = next() {
-            for job in batch { job() }
-        }
+        while let job = next() { job() }
         condition.withLock { thread = nil }
     }
 
-    private func next() -> [@Sendable () -> Void]? {
+    private func next() -> (@Sendable () -> Void)? {
         condition.withLock {
             while jobs.isEmpty && !isStopped { condition.wait() }
-            guard !jobs.isEmpty else { return nil }
-            defer { jobs = [] }
-            return jobs
+            return jobs.popFirst()
         }
     }
 }

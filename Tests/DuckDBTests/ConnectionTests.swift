@@ -165,6 +165,23 @@ struct ConnectionTests {
         #expect(throws: DuckDBError.closed("connection")) { try statement.query() }
     }
 
+    @Test("what is left of a closed connection refuses work and goes quietly")
+    func leftovers() throws {
+        try connection.execute("CREATE TABLE t(n BIGINT)")
+        let appender = try connection.appender(table: "t")
+        let chunk = appender.makeChunk()
+        chunk.count = 1
+        try appender.append(chunk)
+        let result = try connection.query("SELECT i FROM range(5000) r(i)")
+        let stream = try connection.query("SELECT i FROM range(1000000) r(i)", streaming: true)
+        _ = try stream.nextChunk()
+        connection.close()
+        #expect(throws: DuckDBError.closed("connection")) { try appender.append(chunk) }
+        #expect(throws: DuckDBError.closed("connection")) { try appender.close() }
+        #expect(throws: DuckDBError.closed("connection")) { try result.nextChunk() }
+        #expect(throws: DuckDBError.closed("connection")) { try stream.nextChunk() }
+    }
+
     @Test("a long statement is shortened in the description and whole in the error")
     func longStatement() throws {
         let sql = "SELECT nothing -- " + String(repeating: "x", count: 5_000)

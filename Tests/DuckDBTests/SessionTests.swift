@@ -181,10 +181,10 @@ struct SessionTests {
                 isDone.raise()
             }
             group.addTask {
-                // The query may not have begun yet.
+                // The query may not have begun yet, so ask again until it is stopped.
                 while !isDone.isRaised {
                     handle.interrupt()
-                    await Task.yield()
+                    try? await Task.sleep(for: .milliseconds(1))
                 }
             }
         }
