@@ -54,7 +54,7 @@ struct TidemarkCommand: AsyncParsableCommand {
     /// Ends after a command threw.
     private static func end(running error: any Error) -> Never {
         // What the argument parser knows itself: a request for help, or a mistake that only run() could find.
-        if error is CleanExit { exit(withError: error) }
+        if exitCode(for: error).isSuccess { exit(withError: error) }
         if error is ValidationError { end(parsing: error) }
         if !(error is ExitCode) { printError("\(error)") }
         exit(withError: ExitCode(for: error))

@@ -10,5 +10,6 @@ extension ProjectionCatalog {
 extension FileTree {
     /// All files built into the binary, such as `projections/orders_latest/query.sql`.
     static let embedded = FileTree(
-        root: "built-in", files: Dictionary(uniqueKeysWithValues: EmbeddedResources.files.map { ($0.path, $0.contents) }))
+        root: "built-in",
+        files: Dictionary(uniqueKeysWithValues: EmbeddedResources.files.map { ($0.path, $0.contents) }))
 }

@@ -50,17 +50,19 @@ struct SettingLayers {
         let places = entries.mapValues(\.place)
         let fileLayer = Layer(
             reader: ConfigReader(
-                provider: InMemoryProvider(name: file ?? Self.defaultFile, values: Dictionary(uniqueKeysWithValues: values))
-            ),
+                provider: InMemoryProvider(
+                    name: file ?? Self.defaultFile, values: Dictionary(uniqueKeysWithValues: values))),
             place: { places[$0] ?? $0 })
         layers = [environmentLayer, fileLayer]
 
         let prefix = Self.switchPrefix
-        let inEnvironment = variables.keys.filter { $0.hasPrefix(prefix.uppercased()) }.sorted().map { name in
-            // A variable in small letters is another variable: keep the name as it is, so that it is not found.
-            let projection = String(name.dropFirst(prefix.count))
-            let isUpper = projection == projection.uppercased()
-            return (isUpper ? projection.lowercased() : projection, "\(name) in the environment")
+        let inEnvironment = try variables.keys.filter { $0.lowercased().hasPrefix(prefix) }.sorted().map { name in
+            // A variable in small letters is another variable, which nothing would read.
+            guard name == name.uppercased() else {
+                throw TidemarkError.configuration(
+                    "\(name) in the environment: write it in capitals, \(name.uppercased())")
+            }
+            return (name.dropFirst(prefix.count).lowercased(), "\(name) in the environment")
         }
         let inFile = entries.filter { $0.key.hasPrefix(prefix) }.sorted { $0.key < $1.key }
             .map { (String($0.key.dropFirst(prefix.count)), $0.value.place) }

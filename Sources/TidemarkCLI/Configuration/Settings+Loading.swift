@@ -39,26 +39,20 @@ extension Settings {
     private static func dsn(
         _ key: SettingKey, or fileKey: SettingKey, in layers: SettingLayers
     ) throws -> DSN {
-        let setting = try layers.find(key, or: fileKey)
-        let text: String
-        let place: SettingLayers.Found
-        switch setting {
-        case nil:
-            place = SettingLayers.Found(text: "", place: key.variable)
-            text = key.defaultValue ?? ""
-        case let (found, setting)? where found == fileKey:
-            place = setting
-            guard let data = FileManager.default.contents(atPath: setting.text),
+        let setting =
+            try layers.find(key, or: fileKey)
+            ?? (key: key, found: SettingLayers.Found(text: key.defaultValue ?? "", place: key.variable))
+        let place = setting.found
+        var text = place.text
+        if setting.key == fileKey {
+            guard let data = FileManager.default.contents(atPath: place.text),
                 let contents = String(data: data, encoding: .utf8)
             else {
-                throw setting.error("\(setting.text) cannot be read; check that it is a text file you may read")
+                throw place.error("\(place.text) cannot be read; check that it is a text file you may read")
             }
             // Editors and `echo` end a file with a line break, which no DSN has.
             text = contents.trimmingCharacters(in: .whitespacesAndNewlines)
-            guard !text.isEmpty else { throw setting.error("\(setting.text) is empty; write the DSN into it") }
-        case let (_, setting)?:
-            place = setting
-            text = setting.text
+            guard !text.isEmpty else { throw place.error("\(place.text) is empty; write the DSN into it") }
         }
 
         let dsn: DSN
@@ -82,7 +76,8 @@ extension Settings {
         let catalog = try directory.map { try ProjectionCatalog.load(from: $0.text) } ?? .builtIn()
         let names = catalog.projections.map(\.name)
         for (projection, place) in layers.switches where !names.contains(projection) {
-            let hint = Suggestion.nearest(to: projection, in: names)
+            let hint =
+                Suggestion.nearest(to: projection, in: names)
                 .map { " (did you mean ENABLE_PROJ_\($0.uppercased())?)" } ?? ""
             throw TidemarkError.configuration(
                 "\(place): there is no such projection\(hint); there are: \(names.joined(separator: ", "))")
