@@ -73,6 +73,26 @@ public struct ColumnVector: Sendable, Equatable {
         string.withUTF8 { append(bytes: UnsafeRawBufferPointer($0)) }
     }
 
+    /// Appends `rows` fixed-width values at once to an empty vector.
+    ///
+    /// - Parameters:
+    ///   - bytes: `rows * byteWidth` bytes.
+    ///   - validity: the validity bitmap of those rows; `nil` when none is NULL.
+    public mutating func fill(rows: Int, bytes: UnsafeRawBufferPointer, validity words: UnsafeBufferPointer<UInt64>?) {
+        precondition(count == 0, "only an empty vector is filled at once")
+        fixed.append(contentsOf: bytes)
+        count = rows
+        validity = [UInt64](repeating: .max, count: (rows + 63) / 64)
+        if rows & 63 != 0 { validity[rows >> 6] = (1 << UInt64(rows & 63)) - 1 }
+        guard let words else { return }
+        let width = bytes.count / max(rows, 1)
+        for index in validity.indices { validity[index] &= words[index] }
+        for row in 0..<rows where isNull(row) {
+            nullCount += 1
+            for byte in row * width..<(row + 1) * width { fixed[byte] = 0 }
+        }
+    }
+
     @usableFromInline
     mutating func mark(valid: Bool) {
         if count & 63 == 0 { validity.append(0) }

@@ -1,0 +1,323 @@
+public import Foundation
+public import Logging
+import Synchronization
+
+/// The service: one ingestor per capture, one worker per projection, until told to stop.
+///
+/// Each loop fails on its own: an error is logged, recorded in `ctl_*`, and tried again after a pause, while
+/// the others go on. Only a compare-and-swap that fails ends the pipeline, because it means that another one
+/// writes to the same serving database.
+public final class Pipeline: Sendable {
+    /// What the pipeline runs with.
+    public struct Options: Sendable {
+        /// First part of a watermark's key.
+        public var sourceName = "source1"
+        /// Pause between two looks at the source's log. An idle look is one cheap query.
+        public var pollInterval: Duration = .milliseconds(200)
+        /// Changes in a window at most, but for one transaction larger than that.
+        public var batchMaxRows = 50_000
+        /// Shortest time between two runs of a projection that names none of its own.
+        public var projectionInterval: Duration = .milliseconds(200)
+        /// Where the replica lives; `nil` keeps it in memory.
+        public var stateDirectory: URL?
+        /// DuckDB's `memory_limit`.
+        public var memoryLimit = "1GB"
+
+        public init() {}
+    }
+
+    /// How often workers look for rebuild requests, and for what another process may have ingested.
+    private static let heartbeat: Duration = .seconds(1)
+    /// How often a standby asks for the lease.
+    private static let leaseInterval: Duration = .milliseconds(500)
+    /// How often the source's upkeep gets a chance.
+    private static let maintenanceInterval: Duration = .seconds(60)
+
+    private let source: any ChangeSource
+    private let store: any ServingStore
+    private let definitions: [ProjectionDefinition]
+    private let options: Options
+    private let logger: Logger
+    private let observe: @Sendable (PipelineEvent) -> Void
+    private let control = Mutex(Control())
+
+    private struct Control {
+        var isStopped = false
+        var loops: Task<Void, any Error>?
+    }
+
+    /// - Parameters:
+    ///   - definitions: the enabled projections.
+    ///   - observe: told of every commit and failure, on the loop that had it; must be quick.
+    public init(
+        source: any ChangeSource, store: any ServingStore, definitions: [ProjectionDefinition], options: Options,
+        logger: Logger, observe: @escaping @Sendable (PipelineEvent) -> Void = { _ in }
+    ) {
+        self.source = source
+        self.store = store
+        self.definitions = definitions
+        self.options = options
+        self.logger = logger
+        self.observe = observe
+    }
+
+    /// Runs until `stop()`.
+    ///
+    /// - Throws: `TidemarkError.conflict` when another pipeline writes to the serving database, and what
+    ///   goes wrong before the loops start.
+    public func run() async throws {
+        let loops = Task { try await self.work() }
+        let isStopped = control.withLock { control in
+            control.loops = loops
+            return control.isStopped
+        }
+        if isStopped { loops.cancel() }
+        do {
+            try await withTaskCancellationHandler { try await loops.value } onCancel: { loops.cancel() }
+        } catch is CancellationError {
+            logger.info("stopped")
+        }
+    }
+
+    /// Lets every loop finish the transaction it is in, and ends. Safe to call at any time, from any thread.
+    public func stop() {
+        control.withLock { control in
+            control.isStopped = true
+            control.loops?.cancel()
+        }
+    }
+
+    private func work() async throws {
+        let lease = try await waitForLease()
+        defer { lease.release() }
+
+        let captures = try await prepareCaptures()
+        let watermarks = Watch(try await store.watermarks(source: options.sourceName))
+        let replica = try await Replica(
+            directory: options.stateDirectory, memoryLimit: options.memoryLimit, captures: captures, store: store,
+            watermarks: watermarks.value, logger: logger)
+        let workers = try await prepareWorkers(captures: captures, replica: replica)
+        let bounds = Watch<SourceBounds?>(nil)
+        logger.info(
+            "running",
+            metadata: [
+                "captures": "\(captures.map(\.instance).joined(separator: ","))",
+                "projections": "\(workers.map(\.engine.definition.name).joined(separator: ","))",
+            ])
+
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await self.poll(into: bounds) }
+            group.addTask { try await self.maintain() }
+            group.addTask {
+                while true {
+                    try await Task.sleep(for: Self.heartbeat)
+                    watermarks.update { _ in }
+                }
+            }
+            for capture in captures {
+                let ingestor = Ingestor(
+                    capture: capture, sourceName: options.sourceName, source: source, store: store,
+                    maxRows: options.batchMaxRows)
+                group.addTask { try await self.ingest(ingestor, bounds: bounds, watermarks: watermarks) }
+            }
+            for worker in workers {
+                group.addTask { try await self.project(worker, watermarks: watermarks) }
+            }
+            // The first loop to throw ends them all; they end otherwise only by cancellation.
+            defer { group.cancelAll() }
+            try await group.waitForAll()
+        }
+        try Task.checkCancellation()
+    }
+
+    // MARK: Start
+
+    private func waitForLease() async throws -> any PipelineLease {
+        var isWaiting = false
+        while true {
+            if let lease = try await store.acquireLease() {
+                if isWaiting { logger.info("the other pipeline is gone; taking over") }
+                return lease
+            }
+            if !isWaiting {
+                logger.warning("another pipeline works on this serving database; waiting for it to end")
+                isWaiting = true
+            }
+            try await Task.sleep(for: Self.leaseInterval)
+        }
+    }
+
+    /// The captures whose staging is in order. One that is not is recorded as failed, and left out.
+    private func prepareCaptures() async throws -> [Capture] {
+        var ready: [Capture] = []
+        for capture in try await source.captures() {
+            do {
+                if let other = ready.first(where: { $0.table == capture.table }) {
+                    throw TidemarkError.schema(
+                        """
+                        captures \(other.instance) and \(capture.instance) are both of a table named \(capture.table), and would \
+                        share the staging table \(capture.stagingTable); disable CDC on one of them
+                        """)
+                }
+                try await store.prepareStaging(for: capture, source: options.sourceName)
+                ready.append(capture)
+            } catch let error as TidemarkError {
+                await report(error, capture: capture.instance)
+            }
+        }
+        return ready
+    }
+
+    /// The projections whose definitions are in order. One that is not is recorded as failed, and left out.
+    private func prepareWorkers(captures: [Capture], replica: Replica) async throws -> [ProjectionWorker] {
+        var workers: [ProjectionWorker] = []
+        for definition in definitions {
+            do {
+                let session = try await replica.makeSession(name: definition.name)
+                let engine = try await ProjectionEngine(definition: definition, captures: captures, session: session)
+                var logger = logger
+                logger[metadataKey: "projection"] = "\(definition.name)"
+                let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: logger)
+                try await worker.pin()
+                workers.append(worker)
+            } catch let error as TidemarkError {
+                await report(error, projection: definition.name)
+            }
+        }
+        return workers
+    }
+
+    // MARK: Loops
+
+    private func poll(into bounds: Watch<SourceBounds?>) async throws {
+        var backoff = Backoff()
+        while true {
+            if backoff.isOver(at: .now) {
+                do {
+                    bounds.set(try await source.bounds())
+                    if backoff.succeeded() { logger.info("the source answers again") }
+                } catch {
+                    try Task.checkCancellation()
+                    if backoff.failed(with: "\(error)", at: .now) {
+                        logger.error("the source does not answer", metadata: ["error": "\(error)"])
+                    }
+                }
+            }
+            try await Task.sleep(for: options.pollInterval)
+        }
+    }
+
+    private func maintain() async throws {
+        while true {
+            do {
+                if let done = try await source.maintain() { logger.info("\(done)") }
+            } catch {
+                try Task.checkCancellation()
+                logger.warning("the source's upkeep failed", metadata: ["error": "\(error)"])
+            }
+            try await Task.sleep(for: Self.maintenanceInterval)
+        }
+    }
+
+    private func ingest(
+        _ ingestor: Ingestor, bounds: Watch<SourceBounds?>, watermarks: Watch<[String: Watermark]>
+    ) async throws {
+        let instance = ingestor.capture.instance
+        var backoff = Backoff()
+        for await bounds in bounds.values() {
+            guard let bounds, backoff.isOver(at: .now) else { continue }
+            do {
+                while let watermark = watermarks.value[instance]?.lastIngestedLSN,
+                    let step = try await finishing({ try await ingestor.step(after: watermark, bounds: bounds) })
+                {
+                    let now = Timestamp.now()
+                    watermarks.update { $0[instance]?.moved(to: step, at: now) }
+                    observe(.ingested(capture: instance, step, at: now))
+                    try Task.checkCancellation()
+                }
+                if backoff.succeeded() { logger.info("capture recovered", metadata: ["capture": "\(instance)"]) }
+            } catch let error as CancellationError {
+                throw error
+            } catch let error as TidemarkError where error.isConflict {
+                throw error
+            } catch {
+                if backoff.failed(with: "\(error)", at: .now) { await report(error, capture: instance) }
+            }
+        }
+        try Task.checkCancellation()
+    }
+
+    private func project(_ worker: ProjectionWorker, watermarks: Watch<[String: Watermark]>) async throws {
+        let definition = worker.engine.definition
+        let interval = definition.interval ?? options.projectionInterval
+        var backoff = Backoff()
+        var notBefore = ContinuousClock.now
+        for await _ in watermarks.values() {
+            guard backoff.isOver(at: .now) else { continue }
+            try await Task.sleep(until: notBefore)
+            notBefore = .now + interval
+            do {
+                // The latest watermarks, not those of before the sleep.
+                if let step = try await finishing({ try await worker.step(watermarks: watermarks.value) }) {
+                    observe(.projected(name: definition.name, step, at: .now()))
+                }
+                if backoff.succeeded() {
+                    logger.info("projection recovered", metadata: ["projection": "\(definition.name)"])
+                }
+            } catch let error as CancellationError {
+                throw error
+            } catch let error as TidemarkError where error.isConflict {
+                throw error
+            } catch {
+                if backoff.failed(with: "\(error)", at: .now) { await report(error, projection: definition.name) }
+            }
+        }
+        try Task.checkCancellation()
+    }
+
+    /// Runs one step to its end even when the loop around it is cancelled meanwhile.
+    private func finishing<Result: Sendable>(_ step: @escaping @Sendable () async throws -> Result) async throws -> Result {
+        try Task.checkCancellation()
+        return try await Task { try await step() }.value
+    }
+
+    // MARK: Failures
+
+    private func report(_ error: any Error, capture: String) async {
+        logger.error("capture failed", metadata: ["capture": "\(capture)", "error": "\(error)"])
+        observe(.captureFailed(capture: capture, message: "\(error)"))
+        do {
+            try await store.recordError("\(error)", capture: capture, source: options.sourceName)
+        } catch {
+            logger.error("the failure could not be recorded", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func report(_ error: any Error, projection: String) async {
+        logger.error("projection failed", metadata: ["projection": "\(projection)", "error": "\(error)"])
+        observe(.projectionFailed(name: projection, message: "\(error)"))
+        do {
+            try await store.recordError("\(error)", projection: projection)
+        } catch {
+            logger.error("the failure could not be recorded", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+extension Watermark {
+    fileprivate mutating func moved(to step: Ingestor.Step, at now: Timestamp) {
+        lastIngestedLSN = step.watermark
+        lastCommitTime = step.commitTime
+        rowsIngested += step.rows
+        status = .ok
+        lastError = nil
+        updatedAt = now
+    }
+}
+
+extension TidemarkError {
+    /// Whether somebody else writes to the serving database.
+    var isConflict: Bool {
+        if case .conflict = self { true } else { false }
+    }
+}

@@ -1,0 +1,66 @@
+/// What a projection worker does next, decided from values alone (design section 6).
+public enum ProjectionDecision: Sendable, Equatable {
+    /// The table is already true at the cutoff, or nothing has been ingested yet.
+    case idle
+    /// Build the table in full as of `asOf`.
+    case build(asOf: LSN, reason: BuildReason)
+    /// Apply what changed between two LSNs.
+    case advance(from: LSN, to: LSN)
+    /// The checkpoint lies beyond the cutoff, which no step of the pipeline can cause.
+    case stop(TidemarkError)
+
+    public enum BuildReason: String, Sendable {
+        case new = "it was never built"
+        case requested = "a rebuild was asked for"
+        case definitionChanged = "its definition changed"
+        case checkpointTooOld = "its checkpoint is older than the replica"
+    }
+
+    /// - Parameters:
+    ///   - name: the projection's name, for the error.
+    ///   - state: what the serving database knows of it.
+    ///   - definitionHash: hash of the definition at hand.
+    ///   - captures: the capture instances it reads.
+    ///   - cutoff: MIN(watermark) over those captures.
+    ///   - replicaBase: the oldest LSN the replica can still show, MAX(base LSN) over those captures.
+    public static func next(
+        name: String, state: ProjectionState?, definitionHash: String, captures: Set<String>, cutoff: LSN,
+        replicaBase: LSN
+    ) -> ProjectionDecision {
+        guard cutoff > .zero else { return .idle }
+        guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
+            return .build(asOf: cutoff, reason: .new)
+        }
+        if state.status == .initial { return .build(asOf: cutoff, reason: .requested) }
+        if state.definitionHash != definitionHash || Set(state.checkpoints.keys) != captures {
+            return .build(asOf: cutoff, reason: .definitionChanged)
+        }
+        if checkpoint > cutoff {
+            return .stop(
+                .projection(
+                    name: name,
+                    reason: """
+                        its checkpoint \(checkpoint) is beyond the cutoff \(cutoff), so watermarks were reset under it; \
+                        run `tidemark rebuild \(name)`
+                        """))
+        }
+        if checkpoint == cutoff { return .idle }
+        if checkpoint < replicaBase { return .build(asOf: cutoff, reason: .checkpointTooOld) }
+        return .advance(from: checkpoint, to: cutoff)
+    }
+
+    /// The cutoff of a projection: MIN(watermark) over its captures, with that watermark's commit time.
+    /// `nil` while a capture has no watermark yet.
+    public static func cutoff(of captures: some Sequence<String>, watermarks: [String: Watermark])
+        -> (lsn: LSN, commitTime: Timestamp?)?
+    {
+        var lowest: (lsn: LSN, commitTime: Timestamp?)?
+        for capture in captures {
+            guard let watermark = watermarks[capture] else { return nil }
+            if lowest == nil || watermark.lastIngestedLSN < lowest!.lsn {
+                lowest = (watermark.lastIngestedLSN, watermark.lastCommitTime)
+            }
+        }
+        return lowest
+    }
+}

@@ -1,0 +1,39 @@
+import DuckDB
+
+/// How a projection's table differs from what its query gives.
+public struct ProjectionDifference: Sendable, Equatable {
+    /// Rows the query gives.
+    public var expectedRows: Int
+    /// Rows the table holds.
+    public var actualRows: Int
+    /// Rows the query gives and the table does not hold, or not like that.
+    public var missingRows: Int
+    /// Rows the table holds and the query does not give, or not like that.
+    public var unexpectedRows: Int
+    /// Some of them, one line each: `missing: …` or `unexpected: …`, column by column.
+    public var sample: [String]
+
+    public var isEmpty: Bool { missingRows == 0 && unexpectedRows == 0 }
+
+    /// Compares the temporary table `expected` with the temporary table `__actual`.
+    init(_ connection: Connection, table: ProjectionTable, expected: String, sample limit: Int) throws {
+        func count(_ sql: String) throws -> Int {
+            Int(try connection.scalar("SELECT count(*) FROM \(sql)").int64 ?? 0)
+        }
+        let missing = "(SELECT * FROM \(expected) EXCEPT ALL SELECT * FROM __actual)"
+        let unexpected = "(SELECT * FROM __actual EXCEPT ALL SELECT * FROM \(expected))"
+        expectedRows = try count(expected)
+        actualRows = try count("__actual")
+        missingRows = try count(missing)
+        unexpectedRows = try count(unexpected)
+        sample = []
+        guard !isEmpty else { return }
+        for (label, rows) in [("missing", missing), ("unexpected", unexpected)] {
+            let order = SQLText.list(table.key)
+            for row in try connection.query("SELECT * FROM \(rows) ORDER BY \(order) LIMIT \(limit)").rows() {
+                let values = zip(table.columns, row).map { "\($0.name) = \($1)" }
+                sample.append("\(label): \(values.joined(separator: ", "))")
+            }
+        }
+    }
+}

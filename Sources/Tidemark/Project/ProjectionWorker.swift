@@ -1,0 +1,97 @@
+public import Logging
+
+/// Keeps one projection in step with the watermarks (design section 6).
+///
+/// A value without state of its own: the checkpoint lives in the serving database, and every step reads it there.
+public struct ProjectionWorker: Sendable {
+    /// What a step wrote.
+    public struct Step: Sendable, Equatable {
+        /// The LSN the table is now true at.
+        public var asOf: LSN
+        public var asOfTime: Timestamp?
+        /// Rows written: inserted, changed and deleted.
+        public var rows: Int
+        /// Why the table was built in full; `nil` when the step was incremental.
+        public var buildReason: ProjectionDecision.BuildReason?
+    }
+
+    public let engine: ProjectionEngine
+    let replica: Replica
+    let store: any ServingStore
+    let logger: Logger
+
+    public init(engine: ProjectionEngine, replica: Replica, store: any ServingStore, logger: Logger) {
+        self.engine = engine
+        self.replica = replica
+        self.store = store
+        self.logger = logger
+    }
+
+    /// Tells the replica how far this projection has come, so that it keeps what the next step needs.
+    ///
+    /// Call it for all workers before the first step of any.
+    public func pin() async throws {
+        guard let state = try await store.projection(engine.definition.name) else { return }
+        await pin(state)
+    }
+
+    private func pin(_ state: ProjectionState) async {
+        guard state.definitionHash == engine.definitionHash, state.status != .initial,
+            let checkpoint = state.checkpoints.values.min()
+        else {
+            await replica.unpin(engine.definition.name)
+            return
+        }
+        await replica.pin(engine.definition.name, captures: engine.instances, at: checkpoint)
+    }
+
+    /// Brings the table up to the cutoff of `watermarks`; `nil` when it is there already.
+    ///
+    /// - Throws: `TidemarkError.projection` for a wrong definition or result, `.conflict` when another
+    ///   pipeline moved the checkpoint, or what the databases threw. The table is as it was then.
+    public func step(watermarks: [String: Watermark]) async throws -> Step? {
+        let name = engine.definition.name
+        guard let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks) else { return nil }
+        let state = try await store.projection(name)
+        let decision = ProjectionDecision.next(
+            name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
+            cutoff: cutoff.lsn, replicaBase: await replica.baseLSN(of: engine.instances))
+
+        switch decision {
+        case .idle:
+            return nil
+        case .stop(let error):
+            throw error
+        case .advance(let from, let to):
+            await replica.pin(name, captures: engine.instances, at: from)
+            try await replica.takeIn(engine.instances, upTo: to)
+            let changes = try await engine.changes(from: from, to: to)
+            try await store.commit(
+                ProjectionCommit(
+                    table: engine.table, from: from, to: to, asOfTime: cutoff.commitTime,
+                    captures: engine.instances.sorted(), definitionHash: engine.definitionHash, changes: changes))
+            await replica.pin(name, captures: engine.instances, at: to)
+            try await replica.foldIfDue()
+            return Step(asOf: to, asOfTime: cutoff.commitTime, rows: changes.rowCount)
+        case .build(let asOf, let reason):
+            logger.info("building in full", metadata: ["because": "\(reason.rawValue)", "as_of_lsn": "\(asOf)"])
+            await replica.unpin(name)
+            try await replica.takeIn(engine.instances, upTo: asOf)
+            let rows = try await build(asOf: asOf, asOfTime: cutoff.commitTime, replacing: state)
+            await replica.pin(name, captures: engine.instances, at: asOf)
+            try await replica.foldIfDue()
+            return Step(asOf: asOf, asOfTime: cutoff.commitTime, rows: rows, buildReason: reason)
+        }
+    }
+
+    private func build(asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?) async throws -> Int {
+        let (producer, consumer) = BlockChannel.make(of: RowBatch.self)
+        let build = ProjectionBuild(
+            table: engine.table, replacing: state, asOf: asOf, asOfTime: asOfTime,
+            captures: engine.instances.sorted(), definitionHash: engine.definitionHash)
+        async let produced: Void = engine.rows(asOf: asOf, to: producer)
+        let rows = try await store.build(build, rows: consumer)
+        await produced
+        return rows
+    }
+}

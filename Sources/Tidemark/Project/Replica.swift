@@ -1,0 +1,313 @@
+public import DuckDB
+public import Foundation
+public import Logging
+
+/// The local DuckDB copy of the captured tables: a cache, always rebuildable from staging.
+///
+/// Each capture has two tables in the schema `replica`:
+///
+/// - `base_<table>`, its rows as of `base_lsn`, one per key;
+/// - `log_<table>`, every change in `(base_lsn, loaded_lsn]`, in log order (`__ord`).
+///
+/// The state at any LSN between the two is the base without the keys changed since, plus their latest
+/// images. So projections at different checkpoints share one replica, and `fold` moves into the base what
+/// every projection has passed.
+///
+/// All of it is in one DuckDB file; every change to it is one transaction, and positions are part of it.
+public actor Replica {
+    /// The log folds into the base when it holds more changes than this: enough that the scan of the base
+    /// which a fold needs is rare, few enough that reading the log costs a cycle some milliseconds.
+    public static let foldThreshold = 50_000
+    /// A projection that has stopped advancing keeps the log from folding until it holds this many changes.
+    /// Then the others go on without it, and it is built in full when it recovers.
+    public static let stalledThreshold = 2_000_000
+
+    /// The captures by instance name.
+    public let captures: [String: Capture]
+
+    private let database: Database
+    private let session: Session
+    private let store: any ServingStore
+    private let logger: Logger
+    private var positions: [String: Position] = [:]
+    private var pins: [String: Pin] = [:]
+    /// The last piece of serial work; the next one waits for it.
+    private var tail: Task<Void, Never>?
+
+    private struct Position {
+        var base: LSN
+        var loaded: LSN
+        var logRows: Int
+    }
+
+    /// How far a projection has come: the log after it must stay.
+    private struct Pin {
+        var captures: Set<String>
+        var checkpoint: LSN
+    }
+
+    /// Opens the replica of `captures`, or makes it anew when the file is missing, damaged, or comes from
+    /// another serving database.
+    ///
+    /// - Parameters:
+    ///   - directory: the state directory; `nil` keeps the replica in memory.
+    ///   - memoryLimit: DuckDB's `memory_limit`, e.g. `1GB`; beyond it DuckDB spills to the directory.
+    ///   - store: where staged changes come from.
+    ///   - watermarks: how far staging goes, by capture instance.
+    /// - Throws: `TidemarkError.unavailable` when another process uses the directory.
+    public init(
+        directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
+        watermarks: [String: Watermark], logger: Logger
+    ) async throws {
+        self.captures = Dictionary(captures.map { ($0.instance, $0) }, uniquingKeysWith: { first, _ in first })
+        self.store = store
+        self.logger = logger
+        let servingID = try await store.servingID()
+        (database, positions) = try await ThreadExecutor(name: "replica.open").run {
+            let database = try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger)
+            let positions = try Self.reconcile(database, captures: captures, servingID: servingID)
+            return (database, positions)
+        }
+        session = try await Session(database: database, name: "replica")
+
+        // A replica that is ahead of staging was made from a serving database that has since been set back.
+        let stale = positions.filter { $0.value.loaded > watermarks[$0.key]?.lastIngestedLSN ?? .zero }.keys.sorted()
+        if !stale.isEmpty {
+            logger.warning(
+                "the replica is ahead of staging and is rebuilt",
+                metadata: ["captures": "\(stale.joined(separator: ","))"])
+            try await reset(stale)
+        }
+    }
+
+    /// A connection of its own for a projection worker.
+    public func makeSession(name: String) async throws -> Session {
+        try await Session(database: database, name: name)
+    }
+
+    /// The oldest LSN at which the state of all of `instances` can still be shown.
+    public func baseLSN(of instances: some Sequence<String>) -> LSN {
+        instances.compactMap { positions[$0]?.base }.max() ?? .zero
+    }
+
+    /// Loads staged changes of `instances` up to `lsn`. What is already there is not read again.
+    public func takeIn(_ instances: some Sequence<String> & Sendable, upTo lsn: LSN) async throws {
+        for instance in instances {
+            guard let capture = captures[instance] else { continue }
+            try await serially { try await self.load(capture, through: lsn) }
+        }
+    }
+
+    /// Says that `projection` needs the state of `instances` at `checkpoint` and later.
+    public func pin(_ projection: String, captures instances: Set<String>, at checkpoint: LSN) {
+        pins[projection] = Pin(captures: instances, checkpoint: checkpoint)
+    }
+
+    /// Says that `projection` needs no earlier state any more, because it will be built in full.
+    public func unpin(_ projection: String) { pins[projection] = nil }
+
+    /// Folds the logs that have grown past the threshold as far as the pins allow.
+    public func foldIfDue() async throws {
+        for (instance, position) in positions where position.logRows > Self.foldThreshold {
+            guard let capture = captures[instance] else { continue }
+            var holders = pins.filter { $0.value.captures.contains(instance) }
+            if position.logRows > Self.stalledThreshold, let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
+                holders.values.contains(where: { $0.checkpoint > slowest.value.checkpoint })
+            {
+                holders[slowest.key] = nil
+                unpin(slowest.key)
+                logger.warning(
+                    "a projection lags too far behind and will be built in full", metadata: ["projection": "\(slowest.key)"])
+            }
+            guard let target = holders.values.map(\.checkpoint).min(), target > position.base else { continue }
+            try await serially { try await self.fold(capture, to: min(target, position.loaded)) }
+        }
+    }
+
+    // MARK: Loading and folding
+
+    private func load(_ capture: Capture, through lsn: LSN) async throws {
+        guard let position = positions[capture.instance], position.loaded < lsn else { return }
+        let window = LSNWindow(after: position.loaded, through: lsn)
+        let staged = try await store.staged(capture, in: window, blockRows: Ingestor.blockRows)
+        let reader = BlockChannel.prefetch(staged)
+        let rows = try await session.run { connection in
+            try connection.transaction {
+                let rows = try Self.append(capture, from: reader, to: connection)
+                try connection.execute(
+                    """
+                    UPDATE replica.positions SET loaded_lsn = \(window.through.sqlLiteral)
+                    WHERE capture_instance = \(SQLText.literal(capture.instance))
+                    """)
+                return rows
+            }
+        }
+        positions[capture.instance]?.loaded = window.through
+        positions[capture.instance]?.logRows += rows
+        // A first load, or one after a lost file, is one big log: it becomes the base at once, up to where
+        // the projections are.
+        if window.after == .zero, rows > 0 {
+            let pinned = pins.values.filter { $0.captures.contains(capture.instance) }.map(\.checkpoint).min()
+            try await fold(capture, to: min(pinned ?? window.through, window.through))
+        }
+    }
+
+    private static func append(
+        _ capture: Capture, from reader: any BlockReader<ChangeBatch>, to connection: Connection
+    ) throws -> Int {
+        let log = ReplicaTables(capture).log
+        var ordinal = try connection.scalar("SELECT coalesce(max(__ord), 0) FROM \(log.qualified)").int64 ?? 0
+        let first = ordinal
+        let appender = try connection.appender(schema: "replica", table: log.name)
+        let chunk = appender.makeChunk()
+        while let block = try reader.next() {
+            for start in stride(from: 0, to: block.count, by: DataChunk.capacity) {
+                let rows = start..<min(start + DataChunk.capacity, block.count)
+                chunk.reset()
+                chunk.count = rows.count
+                try chunk.withMutableValues(of: Int64.self, column: 0) { ordinals in
+                    for row in 0..<rows.count { ordinals[row] = ordinal + Int64(row) + 1 }
+                }
+                ordinal += Int64(rows.count)
+                for row in rows {
+                    try block.lsns[row].withBytes {
+                        try chunk.setValidatedBytes($0, row: row - rows.lowerBound, column: 1)
+                    }
+                }
+                try chunk.withMutableValues(of: UInt8.self, column: 2) { operations in
+                    for row in rows { operations[row - rows.lowerBound] = block.operations[row] }
+                }
+                for (index, vector) in block.columns.enumerated() {
+                    try chunk.copy(vector, rows: rows, to: index + 3)
+                }
+                try appender.append(chunk)
+            }
+        }
+        try appender.close()
+        return Int(ordinal - first)
+    }
+
+    private func fold(_ capture: Capture, to lsn: LSN) async throws {
+        guard let position = positions[capture.instance], lsn > position.base else { return }
+        let sql = ReplicaTables(capture).fold(to: lsn, isWhole: lsn >= position.loaded)
+        let logRows = try await session.run { connection in
+            try connection.transaction { try connection.execute(sql) }
+            return try connection.scalar("SELECT count(*) FROM \(ReplicaTables(capture).log.qualified)").int64 ?? 0
+        }
+        positions[capture.instance]?.base = lsn
+        positions[capture.instance]?.logRows = Int(logRows)
+    }
+
+    /// Empties the tables of `instances`, to be loaded from staging again.
+    private func reset(_ instances: [String]) async throws {
+        for instance in instances {
+            guard let capture = captures[instance] else { continue }
+            try await session.run { connection in
+                try connection.transaction { try connection.execute(ReplicaTables(capture).create) }
+            }
+            positions[instance] = Position(base: .zero, loaded: .zero, logRows: 0)
+        }
+    }
+
+    /// Runs `work` after all serial work asked for before it.
+    private func serially(_ work: @escaping @Sendable () async throws -> Void) async throws {
+        let previous = tail
+        let task = Task {
+            await previous?.value
+            try Task.checkCancellation()
+            try await work()
+        }
+        tail = Task { _ = await task.result }
+        try await withTaskCancellationHandler {
+            try await task.value
+        } onCancel: {
+            task.cancel()
+        }
+    }
+
+    // MARK: Opening
+
+    private static func open(directory: URL?, memoryLimit: String, logger: Logger) throws -> Database {
+        var options = ["memory_limit": memoryLimit]
+        guard let directory else {
+            // Made only when DuckDB has to spill, and removed by it.
+            options["temp_directory"] = FileManager.default.temporaryDirectory
+                .appending(path: "tidemark-spill-\(ProcessInfo.processInfo.processIdentifier)").path
+            return try Database(options: options)
+        }
+        do {
+            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        } catch {
+            throw TidemarkError.unavailable(
+                "the state directory \(directory.path) cannot be made: \(error.localizedDescription)")
+        }
+        options["temp_directory"] = directory.appending(path: "spill").path
+        let file = directory.appending(path: "replica.duckdb")
+        do {
+            return try Database(path: file.path, options: options)
+        } catch let error as DuckDBError {
+            if "\(error)".contains("lock") {
+                throw TidemarkError.unavailable(
+                    """
+                    the state directory \(directory.path) is in use by another process; stop it, or set STATE_DIR to \
+                    another folder
+                    """)
+            }
+            if error.kind == .invalidInput { throw error }
+            logger.warning(
+                "the replica cannot be read and is rebuilt from staging",
+                metadata: ["file": "\(file.path)", "error": "\(error)"])
+            for path in [file.path, file.path + ".wal"] where FileManager.default.fileExists(atPath: path) {
+                try FileManager.default.removeItem(atPath: path)
+            }
+            return try Database(path: file.path, options: options)
+        }
+    }
+
+    /// Makes the tables fit `captures` and returns where each stands. A capture whose columns changed, and
+    /// all of them under another serving database, start empty.
+    private static func reconcile(_ database: Database, captures: [Capture], servingID: String) throws
+        -> [String: Position]
+    {
+        let connection = try database.connect()
+        defer { connection.close() }
+        return try connection.transaction {
+            try connection.execute(
+                """
+                CREATE SCHEMA IF NOT EXISTS replica;
+                CREATE TABLE IF NOT EXISTS replica.origin (serving_id VARCHAR NOT NULL);
+                CREATE TABLE IF NOT EXISTS replica.positions (
+                    capture_instance VARCHAR NOT NULL, layout VARCHAR NOT NULL,
+                    base_lsn BLOB NOT NULL, loaded_lsn BLOB NOT NULL
+                );
+                """)
+            let origins = try connection.query("SELECT serving_id FROM replica.origin").rows()
+            if origins != [[.string(servingID)]] {
+                try connection.execute(
+                    """
+                    DELETE FROM replica.positions;
+                    DELETE FROM replica.origin;
+                    INSERT INTO replica.origin VALUES (\(SQLText.literal(servingID)));
+                    """)
+            }
+            var positions: [String: Position] = [:]
+            for capture in captures {
+                let tables = ReplicaTables(capture)
+                let known = try connection.query(
+                    "SELECT base_lsn, loaded_lsn FROM replica.positions WHERE capture_instance = ? AND layout = ?",
+                    [.string(capture.instance), .string(tables.layout)]
+                ).rows().first
+                if let known, case .blob(let base) = known[0], case .blob(let loaded) = known[1],
+                    let base = LSN(bytes: base), let loaded = LSN(bytes: loaded)
+                {
+                    let rows = try connection.scalar("SELECT count(*) FROM \(tables.log.qualified)").int64 ?? 0
+                    positions[capture.instance] = Position(base: base, loaded: loaded, logRows: Int(rows))
+                } else {
+                    try connection.execute(tables.create)
+                    positions[capture.instance] = Position(base: .zero, loaded: .zero, logRows: 0)
+                }
+            }
+            return positions
+        }
+    }
+}

@@ -1,0 +1,90 @@
+/// The replica's tables of one capture, and the SQL over them.
+struct ReplicaTables {
+    struct Table {
+        let name: String
+        var qualified: String { "replica.\(SQLText.identifier(name))" }
+    }
+
+    let capture: Capture
+
+    init(_ capture: Capture) { self.capture = capture }
+
+    /// State at the base LSN: the captured columns and `__lsn`.
+    var base: Table { Table(name: "base_\(capture.table)") }
+    /// Changes after it: `__ord`, `__lsn`, `__op`, then the captured columns.
+    var log: Table { Table(name: "log_\(capture.table)") }
+
+    /// What the tables' shape follows from; another layout makes them start empty.
+    var layout: String {
+        let columns = capture.columns.map { "\($0.name) \($0.type)" }.joined(separator: ", ")
+        return "1: \(columns); key \(capture.key.joined(separator: ", "))"
+    }
+
+    /// Makes both tables empty, and the position zero.
+    var create: String {
+        let columns = capture.columns.map { "\(SQLText.identifier($0.name)) \($0.type)" }.joined(separator: ", ")
+        let instance = SQLText.literal(capture.instance)
+        return """
+            DROP TABLE IF EXISTS \(base.qualified);
+            DROP TABLE IF EXISTS \(log.qualified);
+            CREATE TABLE \(base.qualified) (\(columns), __lsn BLOB NOT NULL);
+            CREATE TABLE \(log.qualified) (
+                __ord BIGINT NOT NULL, __lsn BLOB NOT NULL, __op UTINYINT NOT NULL, \(columns)
+            );
+            DELETE FROM replica.positions WHERE capture_instance = \(instance);
+            INSERT INTO replica.positions VALUES
+                (\(instance), \(SQLText.literal(layout)), \(LSN.zero.sqlLiteral), \(LSN.zero.sqlLiteral));
+            """
+    }
+
+    /// The latest change of each key in the log up to `lsn`.
+    func latest(through lsn: LSN) -> String {
+        """
+        SELECT * FROM \(log.qualified) WHERE __ord IN (
+            SELECT max(__ord) FROM \(log.qualified) WHERE __lsn <= \(lsn.sqlLiteral) GROUP BY \(SQLText.list(capture.key))
+        )
+        """
+    }
+
+    /// Moves the changes up to `lsn` from the log into the base.
+    ///
+    /// Rows that stay are updated in place and new ones go in by key, so that the base keeps the order by
+    /// which scans skip row groups.
+    ///
+    /// - Parameter isWhole: whether nothing of the log is left behind.
+    func fold(to lsn: LSN, isWhole: Bool) -> String {
+        let names = capture.columns.map(\.name) + ["__lsn"]
+        let sameKey = capture.key.map { "b.\(SQLText.identifier($0)) = l.\(SQLText.identifier($0))" }
+            .joined(separator: " AND ")
+        let values = names.filter { !capture.key.contains($0) }
+            .map { "\(SQLText.identifier($0)) = l.\(SQLText.identifier($0))" }.joined(separator: ", ")
+        let delete = ChangeOperation.delete.rawValue
+        return """
+            CREATE OR REPLACE TEMP TABLE __fold_latest AS \(latest(through: lsn));
+            UPDATE \(base.qualified) AS b SET \(values) FROM __fold_latest AS l WHERE \(sameKey) AND l.__op <> \(delete);
+            DELETE FROM \(base.qualified) AS b USING __fold_latest AS l WHERE \(sameKey) AND l.__op = \(delete);
+            INSERT INTO \(base.qualified)
+                SELECT \(SQLText.list(names, of: "l")) FROM __fold_latest AS l ANTI JOIN \(base.qualified) AS b ON \(sameKey)
+                WHERE l.__op <> \(delete) ORDER BY \(SQLText.list(capture.key, of: "l"));
+            DELETE FROM \(log.qualified)\(isWhole ? "" : " WHERE __lsn <= \(lsn.sqlLiteral)");
+            UPDATE replica.positions SET base_lsn = \(lsn.sqlLiteral)
+                WHERE capture_instance = \(SQLText.literal(capture.instance));
+            DROP TABLE __fold_latest;
+            """
+    }
+
+    /// Makes the temporary view `name` show the captured table as of an LSN, given a table of the latest
+    /// changes up to it.
+    ///
+    /// - Parameter columns: the columns the view shows.
+    func stateView(_ name: String, overlay: String, columns: [String]) -> String {
+        """
+        CREATE OR REPLACE TEMP VIEW \(SQLText.identifier(name)) AS
+        SELECT \(SQLText.list(columns, of: "b")) FROM \(base.qualified) AS b ANTI JOIN \(SQLText.identifier(overlay)) AS o
+            ON \(capture.key.map { "b.\(SQLText.identifier($0)) = o.\(SQLText.identifier($0))" }.joined(separator: " AND "))
+        UNION ALL
+        SELECT \(SQLText.list(columns)) FROM \(SQLText.identifier(overlay))
+        WHERE __op <> \(ChangeOperation.delete.rawValue);
+        """
+    }
+}
