@@ -219,7 +219,7 @@ struct SettingsTests {
 }
 
 @Suite("Projections of the repository")
-struct ShippedProjectionTests {
+struct BuiltInProjectionTests {
     static let repository = URL(filePath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
@@ -234,5 +234,15 @@ struct ShippedProjectionTests {
     func examples() throws {
         let folder = Self.repository.appending(path: "examples/projections").path(percentEncoded: false)
         #expect(try ProjectionCatalog.load(from: folder).projections.map(\.name) == ["customer_lifetime_value"])
+    }
+
+    @Test("the example of a tidemark.yml holds the defaults")
+    func exampleSettings() throws {
+        let file = Self.repository.appending(path: "examples/tidemark.yml").path(percentEncoded: false)
+        let example = try Settings.load(environment: [:], file: file, workingDirectory: "/")
+        let defaults = try Settings.load(environment: [:], file: nil, workingDirectory: "/does/not/exist")
+        #expect(String(reflecting: example) == String(reflecting: defaults))
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        for key in SettingKey.allCases { #expect(text.contains(key.rawValue)) }
     }
 }
