@@ -42,7 +42,7 @@ test: deps ## Build and run all tests
 lint: ## Check the form of Swift and shell files
 	$(SWIFT) format lint --strict --recursive $(SOURCES)
 	@scripts/install-packages shellcheck
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run scripts/install-*; \
+	@if command -v shellcheck >/dev/null; then find .ci scripts -maxdepth 1 -type f -exec shellcheck {} +; \
 	else echo "lint: shellcheck is missing, shell scripts are not checked"; fi
 
 format: ## Bring Swift files into form

@@ -117,7 +117,7 @@ struct SettingsTests {
         "a mistake in tidemark.yml is one line with its place and the remedy",
         arguments: [
             ("pol_interval: 5s", "tidemark.yml:1: key 'pol_interval': is unknown (did you mean 'poll_interval'?)"),
-            ("\nfrobnicate: 1", "tidemark.yml:2: key 'frobnicate': is unknown; the README"),
+            ("\nfrobnicate: 1", "tidemark.yml:2: key 'frobnicate': is unknown; known are source_dsn, "),
             ("poll_interval: 5", "tidemark.yml:1: poll_interval: '5' is not a duration; write a number and a unit"),
             ("poll_interval:", "tidemark.yml:1: key 'poll_interval': is empty; write a value, or remove the line"),
             ("poll_interval: ''", "tidemark.yml:1: poll_interval: is empty"),

@@ -3,6 +3,9 @@ import Foundation
 import Tidemark
 
 /// The environment over `tidemark.yml`: finds a setting's text and remembers where it stood.
+///
+/// The file is read by `StrictYAML` and handed to swift-configuration as values: its own YAML provider passes over
+/// unknown keys and cannot tell the line of a mistake.
 struct SettingLayers {
     /// A setting's text, with the place it came from for messages.
     struct Found {
@@ -110,7 +113,9 @@ struct SettingLayers {
         for entry in try StrictYAML(text: text, file: name).entries {
             let key = entry.key.lowercased()
             guard known.contains(key) || key.hasPrefix(switchPrefix) else {
-                throw entry.error("is unknown\(Suggestion.hint(for: key, in: known)); the README lists the settings")
+                let hint = Suggestion.hint(for: key, in: known)
+                let list = "; known are \(known.joined(separator: ", ")) and \(switchPrefix)<name>"
+                throw entry.error("is unknown" + (hint.isEmpty ? list : hint))
             }
             let found = Found(
                 text: try entry.scalar("write a value, or remove the line"), place: "\(entry.place): \(entry.key)")
