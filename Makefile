@@ -1,0 +1,52 @@
+# What a contributor and the CI do, one word each; `make` alone lists the words.
+#
+#   make demo DURATION=15s RATE=500    settings of demo and bench: DURATION, RATE, DIR, KEEP=1
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build release demo bench test lint format clean
+
+SWIFT ?= swift
+# What swift format looks at.
+SOURCES := Package.swift Sources Tests Plugins
+# The release build; a link that SwiftPM keeps.
+TIDEMARK := .build/release/tidemark
+# Variables given on the command line become options of `tidemark demo`.
+OPTIONS = $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) \
+	$(if $(DIR),--dir "$(DIR)") $(if $(KEEP),--keep)
+
+help: ## List what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+deps: ## Install what the build needs: system libraries and DuckDB (quick when they are there)
+	@scripts/install-packages
+	@scripts/install-duckdb
+
+build: deps ## Build everything for debugging
+	$(SWIFT) build
+
+release: deps ## Build the optimised binary, .build/release/tidemark
+	$(SWIFT) build -c release --product tidemark
+
+demo: release ## Show the pipeline at work on throw-away databases (DURATION=15s RATE=500 DIR=folder KEEP=1)
+	$(TIDEMARK) demo $(OPTIONS)
+
+bench: DURATION ?= 30s
+bench: RATE ?= 5000
+bench: release ## Put the demo under load (DURATION=30s RATE=5000)
+	$(TIDEMARK) demo $(OPTIONS)
+
+test: deps ## Build and run all tests
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build
+
+lint: ## Check the form of Swift and shell files
+	$(SWIFT) format lint --strict --recursive $(SOURCES)
+	@scripts/install-packages shellcheck
+	@if command -v shellcheck >/dev/null; then find .ci scripts -maxdepth 1 -type f -exec shellcheck {} +; \
+	else echo "lint: shellcheck is missing, shell scripts are not checked"; fi
+
+format: ## Bring Swift files into form
+	$(SWIFT) format --in-place --recursive $(SOURCES)
+
+clean: ## Remove what was built; databases and .deps stay
+	rm -rf .build

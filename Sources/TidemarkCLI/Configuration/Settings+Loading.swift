@@ -1,0 +1,169 @@
+import Foundation
+import Logging
+import Tidemark
+
+extension Settings {
+    /// Reads the settings: the environment, over `tidemark.yml`, over the defaults.
+    ///
+    /// - Parameters:
+    ///   - environment: environment variables; other programs' variables are ignored.
+    ///   - file: the file `--config` names; `nil` takes `tidemark.yml` of the working directory if it is there.
+    ///   - workingDirectory: where `tidemark.yml` is looked for. Paths in settings stay as they are written.
+    /// - Throws: `TidemarkError.configuration`: one line that names the setting, where it stands and the remedy.
+    static func load(
+        environment: [String: String], file: String?,
+        workingDirectory: String = FileManager.default.currentDirectoryPath
+    ) throws -> Settings {
+        let layers = try SettingLayers(environment: environment, file: file, workingDirectory: workingDirectory)
+        func value(_ key: SettingKey) -> SettingLayers.Found {
+            layers.find(key.rawValue) ?? SettingLayers.Found(text: key.defaultValue ?? "", place: key.variable)
+        }
+
+        let projectionInterval = try duration(value(.projectionInterval))
+        let directory = layers.find(SettingKey.projectionsDirectory.rawValue)
+        return Settings(
+            source: try dsn(.sourceDSN, or: .sourceDSNFile, in: layers),
+            serving: try dsn(.servingDSN, or: .servingDSNFile, in: layers),
+            sourceName: try sourceName(value(.sourceName)),
+            pollInterval: try duration(value(.pollInterval)),
+            batchMaxRows: try count(value(.batchMaxRows)),
+            projectionInterval: projectionInterval,
+            projectionsDirectory: directory?.text,
+            projections: try projections(in: directory, layers: layers, interval: projectionInterval),
+            stateDirectory: value(.stateDirectory).text,
+            logLevel: try logLevel(value(.logLevel)),
+            logFormat: try choice(value(.logFormat), of: LogFormat.allCases),
+            duckDBMemoryLimit: try memoryLimit(value(.duckDBMemoryLimit)))
+    }
+
+    private static func dsn(
+        _ key: SettingKey, or fileKey: SettingKey, in layers: SettingLayers
+    ) throws -> DSN {
+        let setting =
+            try layers.find(key, or: fileKey)
+            ?? (key: key, found: SettingLayers.Found(text: key.defaultValue ?? "", place: key.variable))
+        let place = setting.found
+        var text = place.text
+        if setting.key == fileKey {
+            guard let data = FileManager.default.contents(atPath: place.text),
+                let contents = String(data: data, encoding: .utf8)
+            else {
+                throw place.error("\(place.text) cannot be read; check that it is a text file you may read")
+            }
+            // Editors and `echo` end a file with a line break, which no DSN has.
+            text = contents.trimmingCharacters(in: .whitespacesAndNewlines)
+            guard !text.isEmpty else { throw place.error("\(place.text) is empty; write the DSN into it") }
+        }
+
+        let dsn: DSN
+        do {
+            dsn = try DSN(text)
+        } catch {
+            throw place.error("the DSN \(error)")
+        }
+        switch dsn {
+        case .sqlite:
+            return dsn
+        case .sqlServer, .odbc:
+            throw place.error(
+                "\(dsn) is on SQL Server, and this build has no SQL Server driver yet; use sqlite:PATH")
+        }
+    }
+
+    private static func projections(
+        in directory: SettingLayers.Found?, layers: SettingLayers, interval: Duration
+    ) throws -> [ProjectionSettings] {
+        let catalog = try directory.map { try ProjectionCatalog.load(from: $0.text) } ?? .builtIn()
+        let names = catalog.projections.map(\.name)
+        for (projection, place) in layers.switches where !names.contains(projection) {
+            let hint =
+                Suggestion.nearest(to: projection, in: names)
+                .map { " (did you mean ENABLE_PROJ_\($0.uppercased())?)" } ?? ""
+            throw TidemarkError.configuration(
+                "\(place): there is no such projection\(hint); there are: \(names.joined(separator: ", "))")
+        }
+        return try catalog.projections.map { definition in
+            let flag = layers.find(SettingLayers.switchPrefix + definition.name)
+            return ProjectionSettings(
+                definition: definition, isEnabled: try flag.map(boolean) ?? definition.enabled,
+                interval: definition.interval ?? interval)
+        }
+    }
+
+    private static func duration(_ found: SettingLayers.Found) throws -> Duration {
+        guard let duration = Duration(text: found.text) else {
+            throw found.error("'\(found.text)' is not a duration; \(Duration.textHint)")
+        }
+        return duration
+    }
+
+    private static func count(_ found: SettingLayers.Found) throws -> Int {
+        guard let count = Int(found.text), count > 0 else {
+            throw found.error("'\(found.text)' is not a whole number above 0; write one such as 50000")
+        }
+        return count
+    }
+
+    private static func boolean(_ found: SettingLayers.Found) throws -> Bool {
+        switch found.text.lowercased() {
+        case "true", "1", "yes", "on": return true
+        case "false", "0", "no", "off": return false
+        default: throw found.error("'\(found.text)' is neither true nor false; write one of them")
+        }
+    }
+
+    private static func choice<Choice: RawRepresentable<String>>(
+        _ found: SettingLayers.Found, of choices: [Choice]
+    ) throws -> Choice {
+        guard let choice = Choice(rawValue: found.text.lowercased()) else {
+            let names = choices.map(\.rawValue)
+            throw found.error(
+                """
+                '\(found.text)' is unknown\(Suggestion.hint(for: found.text, in: names)); \
+                write one of \(names.joined(separator: ", "))
+                """)
+        }
+        return choice
+    }
+
+    private static func logLevel(_ found: SettingLayers.Found) throws -> Logger.Level {
+        let usual = found.text.lowercased() == "warn" ? "warning" : found.text
+        return try choice(SettingLayers.Found(text: usual, place: found.place), of: Logger.Level.allCases)
+    }
+
+    /// Longest `SOURCE_NAME`, in characters: what the control tables' key column holds.
+    private static let maximumSourceNameLength = 100
+
+    private static func sourceName(_ found: SettingLayers.Found) throws -> String {
+        let allowed = found.text.utf8.allSatisfy { Character(UnicodeScalar($0)).isSourceNameCharacter }
+        guard allowed, found.text.utf8.count <= maximumSourceNameLength else {
+            throw found.error(
+                """
+                '\(found.text)' is not a source's name; use at most \(maximumSourceNameLength) letters, digits, \
+                '_', '-' and '.'
+                """)
+        }
+        return found.text
+    }
+
+    /// Units DuckDB takes for `memory_limit` (duckdb.org/docs/stable/configuration/pragmas#memory-limit).
+    private static let memoryUnits = ["KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"]
+
+    private static func memoryLimit(_ found: SettingLayers.Found) throws -> String {
+        let number = found.text.prefix { $0.isASCII && $0.isNumber || $0 == "." }
+        let unit = found.text[number.endIndex...].drop { $0 == " " }
+        guard let amount = Double(number), amount > 0,
+            let known = memoryUnits.first(where: { $0.lowercased() == unit.lowercased() })
+        else {
+            throw found.error(
+                "'\(found.text)' is not an amount of memory; write a number and a unit, such as 512MB or 2GB")
+        }
+        return number + known
+    }
+}
+
+extension Character {
+    fileprivate var isSourceNameCharacter: Bool {
+        isASCII && (isLetter || isNumber || self == "_" || self == "-" || self == ".")
+    }
+}

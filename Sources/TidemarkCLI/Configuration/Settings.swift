@@ -1,0 +1,85 @@
+import Logging
+import Tidemark
+
+/// Everything a run of the pipeline needs to know, checked and complete.
+///
+/// ```swift
+/// let settings = try Settings.load(environment: ProcessInfo.processInfo.environment, file: nil)
+/// ```
+struct Settings: Sendable {
+    /// `SOURCE_DSN`
+    var source: DSN
+    /// `SERVING_DSN`
+    var serving: DSN
+    /// `SOURCE_NAME`: the name the control tables keep watermarks under.
+    var sourceName: String
+    /// `POLL_INTERVAL`: pause between two looks at the source's log.
+    var pollInterval: Duration
+    /// `CDC_BATCH_MAX_ROWS`: changes in one window at most, unless a single transaction is larger.
+    var batchMaxRows: Int
+    /// `PROJECTION_INTERVAL`: pause between two runs of a projection that names none.
+    var projectionInterval: Duration
+    /// `PROJECTIONS_DIR`; `nil` stands for the projections built into the binary.
+    var projectionsDirectory: String?
+    /// Every projection of the directory or the built-in set, those that are switched off included; by name.
+    var projections: [ProjectionSettings]
+    /// `STATE_DIR`: where the replica is kept.
+    var stateDirectory: String
+    /// `LOG_LEVEL`
+    var logLevel: Logger.Level
+    /// `LOG_FORMAT`
+    var logFormat: LogFormat
+    /// `DUCKDB_MEMORY_LIMIT`, in the form DuckDB's `memory_limit` takes.
+    var duckDBMemoryLimit: String
+
+    /// The projections that are to run.
+    var enabledProjections: [ProjectionSettings] { projections.filter(\.isEnabled) }
+}
+
+/// A projection with what the settings make of it.
+struct ProjectionSettings: Hashable, Sendable {
+    var definition: ProjectionDefinition
+    /// `ENABLE_PROJ_<NAME>`, or what `projection.yml` says.
+    var isEnabled: Bool
+    /// What `projection.yml` says, or `PROJECTION_INTERVAL`.
+    var interval: Duration
+}
+
+/// The settings that have a fixed name. The raw value is the key in `tidemark.yml`; in the environment it is in
+/// capitals.
+enum SettingKey: String, CaseIterable, Sendable {
+    case sourceDSN = "source_dsn"
+    case sourceDSNFile = "source_dsn_file"
+    case servingDSN = "serving_dsn"
+    case servingDSNFile = "serving_dsn_file"
+    case sourceName = "source_name"
+    case pollInterval = "poll_interval"
+    case batchMaxRows = "cdc_batch_max_rows"
+    case projectionInterval = "projection_interval"
+    case projectionsDirectory = "projections_dir"
+    case stateDirectory = "state_dir"
+    case logLevel = "log_level"
+    case logFormat = "log_format"
+    case duckDBMemoryLimit = "duckdb_memory_limit"
+
+    /// The name in the environment, e.g. `SOURCE_DSN`.
+    var variable: String { rawValue.uppercased() }
+
+    /// What holds when nobody says otherwise; `nil` when the setting may be absent.
+    var defaultValue: String? {
+        switch self {
+        case .sourceDSN: "sqlite:data/source.db"
+        case .servingDSN: "sqlite:data/serving.db"
+        case .sourceName: "source1"
+        // A fifth of a second: below what people notice, and an idle look costs one cheap query.
+        case .pollInterval, .projectionInterval: "200ms"
+        // Large enough that the cost of a transaction does not count, small enough to commit within a second.
+        case .batchMaxRows: "50000"
+        case .stateDirectory: "data/state"
+        case .logLevel: "info"
+        case .logFormat: "text"
+        case .duckDBMemoryLimit: "1GB"
+        case .sourceDSNFile, .servingDSNFile, .projectionsDirectory: nil
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import Testing
+
+@testable import TidemarkCLI
+
+@Suite("DSN")
+struct DSNTests {
+    @Test("sqlite: is followed by a path")
+    func sqlite() throws {
+        #expect(try DSN("sqlite:data/source.db") == .sqlite(path: "data/source.db"))
+        #expect(try DSN("sqlite:/var/lib/a b;c=d.db") == .sqlite(path: "/var/lib/a b;c=d.db"))
+        #expect(try DSN("sqlite:data/source.db").description == "sqlite:data/source.db")
+    }
+
+    @Test("sqlserver:// is taken apart, percent-encoding undone")
+    func sqlServer() throws {
+        guard
+            case .sqlServer(let address) = try DSN(
+                "sqlserver://sa:p%40ss:w%C3%B6rd@db.example:1434/?database=shop&Encrypt=true&access_token=t0ken")
+        else {
+            Issue.record("not recognised")
+            return
+        }
+        #expect(address.host == "db.example")
+        #expect(address.port == 1434)
+        #expect(address.user == "sa")
+        #expect(address.password == "p@ss:wörd")
+        #expect(address.options == ["database": "shop", "encrypt": "true", "access_token": "t0ken"])
+        #expect(
+            address.description
+                == "sqlserver://sa:***@db.example:1434?access_token=***&database=shop&encrypt=true")
+
+        let bare = try SQLServerAddress("sqlserver://[::1]")
+        #expect(bare.host == "[::1]")
+        #expect(bare.port == nil && bare.user == nil && bare.password == nil)
+        #expect(try SQLServerAddress("sqlserver://[::1]:99").port == 99)
+    }
+
+    @Test("an ODBC string is taken apart, and only harmless keywords are shown")
+    func odbc() throws {
+        let text = "Driver={ODBC Driver 18; for {SQL}} Server};Server=tcp:db,1433; UID=sa;PWD={s;}}cret};"
+        guard case .odbc(let string) = try DSN(text) else {
+            Issue.record("not recognised")
+            return
+        }
+        #expect(string.connectionString == text)
+        #expect(string.pairs.map(\.keyword) == ["Driver", "Server", "UID", "PWD"])
+        #expect(string.pairs[0].value == "ODBC Driver 18; for {SQL} Server")
+        #expect(string.pairs[3].value == "s;}cret")
+        #expect(
+            string.description == "Driver=ODBC Driver 18; for {SQL} Server;Server=tcp:db,1433;UID=***;PWD=***")
+    }
+
+    @Test("neither description, interpolation nor dump shows a secret")
+    func secrets() throws {
+        for text in ["sqlserver://sa:s3cret@db", "Driver=x;PWD=s3cret", "sqlserver://db?token=s3cret"] {
+            let dsn = try DSN(text)
+            var dumped = ""
+            dump(["dsn": dsn], to: &dumped)
+            for shown in [dsn.description, "\(dsn)", "\([dsn])", String(reflecting: dsn), dumped] {
+                #expect(!shown.contains("s3cret"))
+            }
+        }
+    }
+
+    @Test(
+        "what is malformed is refused without repeating it",
+        arguments: [
+            "", "s3cret", "sqlite:", "sqlite::memory:", "sqlite:///s3cret", "sqlsever://sa:s3cret@db",
+            "mysql://sa:s3cret@db/x?a=b", "sqlserver://", "sqlserver://sa:s3cret@", "sqlserver://sa:s3cret@db:x",
+            "sqlserver://sa:s3cret@db:0", "sqlserver://sa:s3c@ret@db", "sqlserver://sa:s3c/ret@db",
+            "sqlserver://sa:s3c#ret@db", "sqlserver://sa:s3cret%zz@db", "sqlserver://db?s3cret",
+            "sqlserver://db?a=s3cret&A=s3cret", "Server=db;PWD=s3cret", "Driver=x;PWD", "Driver={x;PWD=s3cret",
+            "Driver={x}y;PWD=s3cret", "=s3cret;Driver=x",
+        ])
+    func malformed(text: String) throws {
+        let error = #expect(throws: DSNError.self) { try DSN(text) }
+        let message = try #require(error).description
+        #expect(!message.contains("s3c"))
+        #expect(message.split(whereSeparator: \.isNewline).count == 1)
+    }
+}
