@@ -1,0 +1,241 @@
+import GRDB
+public import Tidemark
+
+extension EmbeddedServing {
+    /// Rows a build inserts in one transaction, so that ingestors wait a fraction of a second at most.
+    private static let buildTransactionRows = 20_000
+
+    public func projection(_ name: String) async throws -> ProjectionState? {
+        try await file.read { try Self.state(of: name, $0) }
+    }
+
+    public func projections() async throws -> [String: ProjectionState] {
+        try await file.read { db in
+            var states: [String: ProjectionState] = [:]
+            for name in try String.fetchAll(db, sql: "SELECT projection_name FROM ctl_projection_metadata") {
+                states[name] = try Self.state(of: name, db)
+            }
+            return states
+        }
+    }
+
+    private static func state(of name: String, _ db: Database) throws -> ProjectionState? {
+        let metadata = try Row.fetchOne(
+            db,
+            sql: """
+                SELECT status, as_of_lsn, as_of_time, built_at, definition_hash, rows_written, last_error
+                FROM ctl_projection_metadata WHERE projection_name = ?
+                """,
+            arguments: [name])
+        guard let metadata else { return nil }
+        let rows = try Row.fetchAll(
+            db,
+            sql: """
+                SELECT capture_instance, last_consumed_lsn FROM ctl_projection_checkpoints WHERE projection_name = ?
+                """,
+            arguments: [name])
+        var checkpoints: [String: LSN] = [:]
+        for row in rows { checkpoints[row[0]] = try row.lsn(1) }
+        return ProjectionState(
+            checkpoints: checkpoints, status: try metadata.status(0),
+            asOfLSN: metadata.hasNull(atIndex: 1) ? nil : try metadata.lsn(1), asOfTime: try metadata.time(2),
+            builtAt: try metadata.time(3), definitionHash: metadata[4], rowsWritten: metadata[5],
+            lastError: metadata[6])
+    }
+
+    // MARK: Commit
+
+    public func commit(_ commit: ProjectionCommit) async throws {
+        let label = file.label
+        let time = now()
+        try await file.write { db in
+            let name = commit.table.projection
+            try Self.requireState(commit, db)
+            try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
+                .append(commit.changes.deletes)
+            try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
+                .append(commit.changes.upserts)
+            try db.execute(
+                sql: """
+                    UPDATE ctl_projection_checkpoints SET last_consumed_lsn = ?, updated_at = ?
+                    WHERE projection_name = ? AND last_consumed_lsn = ?
+                    """,
+                arguments: [commit.to.blob, time.description, name, commit.from.blob])
+            // A rebuild asked for in the meantime stays asked for.
+            try db.execute(
+                sql: """
+                    UPDATE ctl_projection_metadata
+                    SET status = iif(status = 'INIT', 'INIT', 'OK'), as_of_lsn = :lsn, as_of_time = :time,
+                        rows_written = :rows, last_error = NULL
+                    WHERE projection_name = :name
+                    """,
+                arguments: [
+                    "lsn": commit.to.blob, "time": commit.asOfTime?.description, "rows": commit.changes.rowCount,
+                    "name": name,
+                ])
+        }
+    }
+
+    /// The compare of a commit's compare-and-swap; the write lock is held.
+    private static func requireState(_ commit: ProjectionCommit, _ db: Database) throws {
+        let name = commit.table.projection
+        let expected = Dictionary(uniqueKeysWithValues: Set(commit.captures).map { ($0, commit.from) })
+        guard let state = try state(of: name, db), !state.checkpoints.isEmpty else {
+            throw TidemarkError.conflict("projection \(name) has no checkpoints: it was never built")
+        }
+        guard state.checkpoints == expected, state.definitionHash == commit.definitionHash else {
+            throw TidemarkError.conflict(
+                """
+                projection \(name) is not where this pipeline left it (\(commit.from)): another pipeline writes to this \
+                serving database
+                """)
+        }
+    }
+
+    // MARK: Build
+
+    public func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
+        let table = build.table
+        let next = "\(table.name)__new"
+        do {
+            try await file.write { db in
+                try Self.requireState(build, db)
+                try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(next))")
+                try db.execute(sql: ServingTables.create(next, ServingTables.projectionColumns(table)))
+            }
+            var count = 0
+            while let written = try await fill(next, table, rows) { count += written }
+            try await swap(next, build, count)
+            return count
+        } catch {
+            // The next build drops what is left over, if this one cannot.
+            try? await file.write { try $0.execute(sql: "DROP TABLE IF EXISTS \(quoted(next))") }
+            throw error
+        }
+    }
+
+    /// Inserts blocks in one transaction, until it is large enough; `nil` when there were no more.
+    private func fill(
+        _ next: String, _ table: ProjectionTable, _ rows: any BlockReader<RowBatch>
+    ) async throws -> Int? {
+        let label = file.label
+        return try await file.write { db in
+            let insert = ServingTables.insert(next, table.columns.map(\.name))
+            let writer = try ProjectionWriter(db, insert, table, .rows, in: label)
+            var count = 0
+            while count < Self.buildTransactionRows {
+                guard let batch = try rows.next() else { return count == 0 ? nil : count }
+                try writer.append([batch])
+                count += batch.count
+            }
+            return count
+        }
+    }
+
+    private func swap(_ next: String, _ build: ProjectionBuild, _ count: Int) async throws {
+        let name = build.table.projection
+        let time = now().description
+        try await file.write { db in
+            let present = try Self.requireState(build, db)
+            // A rebuild asked for while this one ran stays asked for.
+            let asked = present?.status == .initial && build.replacing.map { $0.status != .initial } ?? false
+            try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(build.table.name))")
+            try db.execute(sql: "ALTER TABLE \(quoted(next)) RENAME TO \(quoted(build.table.name))")
+            try db.execute(
+                sql: "DELETE FROM ctl_projection_checkpoints WHERE projection_name = ?", arguments: [name])
+            for capture in Set(build.captures) {
+                try db.execute(
+                    sql: """
+                        INSERT INTO ctl_projection_checkpoints
+                            (projection_name, capture_instance, last_consumed_lsn, updated_at)
+                        VALUES (?, ?, ?, ?)
+                        """,
+                    arguments: [name, capture, build.asOf.blob, time])
+            }
+            try db.execute(
+                sql: """
+                    INSERT OR REPLACE INTO ctl_projection_metadata
+                        (projection_name, status, as_of_lsn, as_of_time, built_at, definition_hash, rows_written,
+                         last_error)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, NULL)
+                    """,
+                arguments: [
+                    name, asked ? "INIT" : "OK", build.asOf.blob, build.asOfTime?.description, time,
+                    build.definitionHash, count,
+                ])
+        }
+    }
+
+    /// The compare of a build's compare-and-swap. Status and error may have changed: neither says that somebody
+    /// else has written the table.
+    @discardableResult
+    private static func requireState(_ build: ProjectionBuild, _ db: Database) throws -> ProjectionState? {
+        let name = build.table.projection
+        let present = try state(of: name, db)
+        let expected = build.replacing
+        guard present?.checkpoints ?? [:] == expected?.checkpoints ?? [:], present?.builtAt == expected?.builtAt,
+            present?.asOfLSN == expected?.asOfLSN
+        else {
+            throw TidemarkError.conflict(
+                """
+                projection \(name) was built or moved by somebody else in the meantime: another pipeline writes to this \
+                serving database
+                """)
+        }
+        return present
+    }
+
+    // MARK: Status
+
+    public func recordError(_ message: String, projection: String) async throws {
+        try await setStatus("ERROR", message, projection)
+    }
+
+    public func requestRebuild(projection: String) async throws {
+        try await setStatus("INIT", nil, projection)
+    }
+
+    private func setStatus(_ status: String, _ message: String?, _ name: String) async throws {
+        try await file.write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO ctl_projection_metadata
+                        (projection_name, status, definition_hash, rows_written, last_error)
+                    VALUES (:name, :status, '', 0, :message)
+                    ON CONFLICT (projection_name) DO UPDATE SET status = :status, last_error = :message
+                    """,
+                arguments: ["name": name, "status": status, "message": message])
+        }
+    }
+
+    // MARK: Reading
+
+    public func readProjection(_ name: String, columns: [Tidemark.Column], blockRows: Int) async throws
+        -> (ProjectionState, any BlockReader<RowBatch>)
+    {
+        let label = file.label
+        let table = ProjectionTable(projection: name, columns: columns, key: []).name
+        let (state, cursor) = try await file.openCursor(with: { db in
+            guard let state = try Self.state(of: name, db), let lsn = state.asOfLSN else {
+                throw TidemarkError.projection(name: name, reason: "it has not been built yet")
+            }
+            let found = try ServingTables.columns(of: table, db).map { "\($0.name) \($0.type)" }
+            let expected = columns.map { "\($0.name) \(SQLiteType.declaration(of: $0.type))" }
+            guard found == expected else {
+                throw TidemarkError.schema(
+                    """
+                    \(table) has the columns (\(found.joined(separator: ", "))) instead of \
+                    (\(expected.joined(separator: ", "))): rebuild projection \(name)
+                    """)
+            }
+            let statement = try SQLiteStatement(
+                db, "SELECT \(quotedList(columns.map(\.name))) FROM \(quoted(table))", in: label)
+            let decoder = SQLiteRowDecoder(table: table, columns: columns, key: [], first: 0)
+            let opening = SQLiteCursor<RowBatch>.Opening(statement: statement) { statement in
+                try RowBatch.next(statement, decoder, columns, blockRows, lsn: lsn)
+            }
+            return (state, opening)
+        })
+        return (state, cursor)
+    }
+}

@@ -1,0 +1,307 @@
+import GRDB
+import GRDBSQLite
+import Synchronization
+public import Tidemark
+
+/// A source database in an SQLite file, change data capture included.
+///
+///     let source = try EmbeddedSource(path: "data/source.db")
+///     try await source.enableCDC()
+///     let bounds = try await source.bounds()
+///
+/// Any program may write the file while the pipeline runs: triggers append each change to the change table
+/// `cdc_dbo_<table>_CT`, with the value of a clock row. The pipeline closes a position by advancing the clock in
+/// a transaction of its own. SQLite runs one writing transaction at a time and a transaction sees the latest
+/// clock, so a transaction has exactly one LSN, LSNs never go down in a change table, and everything below the
+/// clock is complete. Several transactions may share an LSN.
+///
+/// The clock's value is bytes 0 to 7 of the LSN; bytes 8 and 9 are zero.
+public final class EmbeddedSource: ChangeSource {
+    let file: SQLiteFile
+    let now: @Sendable () -> Timestamp
+    let lastCleanup = Mutex<Timestamp?>(nil)
+
+    /// How long closing a position waits for a writer. Past that, the bounds stay at the last closed position.
+    private static let closingWait: Duration = .milliseconds(500)
+
+    /// Opens the file, creating it when it is missing. Change data capture is enabled by `enableCDC`.
+    ///
+    /// - Parameter now: the clock that dates positions and retention.
+    /// - Throws: `TidemarkError.unavailable` when the file cannot be opened or written.
+    public init(path: String, now: @escaping @Sendable () -> Timestamp = { .now() }) throws {
+        file = try SQLiteFile(path: path, role: "source")
+        self.now = now
+    }
+
+    /// Runs statements, as of a bootstrap script, in one transaction.
+    public func execute(script: String) async throws {
+        try await file.write { try $0.execute(sql: script) }
+    }
+
+    // MARK: Catalog
+
+    public func captures() async throws -> [Capture] {
+        let path = file.label.path
+        return try await file.read { db in
+            try Self.requireCDC(db, path: path)
+            let tables = try Row.fetchAll(
+                db, sql: "SELECT capture_instance, source_table FROM cdc_change_tables ORDER BY capture_instance")
+            return try tables.map { try Self.capture(db, instance: $0[0], table: $0[1]) }
+        }
+    }
+
+    /// The capture as it was enabled, whatever became of the source table's columns since.
+    static func capture(_ db: Database, instance: String, table: String) throws -> Capture {
+        let missing = try ["insert", "update", "delete"].filter { event in
+            try !Bool.fetchOne(
+                db,
+                sql: """
+                    SELECT EXISTS (
+                        SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?
+                            AND tbl_name = ? COLLATE NOCASE)
+                    """,
+                arguments: [CDCTables.trigger(instance, event), table])!
+        }
+        guard missing.isEmpty else {
+            throw TidemarkError.schema(
+                """
+                capture \(instance) has lost its \(missing.joined(separator: ", ")) trigger on table \(table), which \
+                was dropped, renamed or made anew since, so changes may be missing. Drop the table \
+                \(CDCTables.changeTable(instance)), delete the capture from cdc_change_tables and \
+                cdc_captured_columns, run bootstrap, and start over with an empty serving database
+                """)
+        }
+        let rows = try Row.fetchAll(
+            db,
+            sql: """
+                SELECT column_name, column_type, is_nullable, key_ordinal FROM cdc_captured_columns
+                WHERE capture_instance = ? ORDER BY column_ordinal
+                """,
+            arguments: [instance])
+        var key: [(Int, String)] = []
+        let columns = try rows.map { row in
+            let (name, declaration): (String, String) = (row[0], row[1])
+            if let ordinal: Int = row[3] { key.append((ordinal, name)) }
+            return Column(
+                name: name, type: try type(ofColumn: name, declared: declaration, table: table),
+                isNullable: row[2])
+        }
+        return Capture(
+            instance: instance, table: table, columns: columns,
+            key: key.sorted { $0.0 < $1.0 }.map(\.1))
+    }
+
+    /// - Throws: `TidemarkError.schema` for a type that cannot be captured.
+    static func type(ofColumn name: String, declared: String, table: String) throws -> LogicalType {
+        if let type = SQLiteType.logicalType(declared: declared) { return type }
+        let problem = declared.isEmpty ? "has no declared type" : "has the type \(declared), which is not known"
+        throw TidemarkError.schema(
+            """
+            column \(table).\(name) \(problem). Declare it as one of INTEGER, TINYINT, SMALLINT, MEDIUMINT, BOOLEAN, \
+            REAL, DECIMAL_TEXT(p,s), TEXT, BLOB, DATE, TIME, DATETIME, DATETIMEOFFSET or UUID
+            """)
+    }
+
+    static func requireCDC(_ db: Database, path: String) throws {
+        guard try db.tableExists("cdc_change_tables"), try db.tableExists(CDCTables.clock) else {
+            throw TidemarkError.unavailable(
+                "change data capture is not enabled on the source database \(path): run tidemark bootstrap")
+        }
+    }
+
+    // MARK: Bounds
+
+    /// Where the log stands. When changes lie at the clock's present value, their position is closed first; when
+    /// there are none, nothing is written.
+    public func bounds() async throws -> SourceBounds {
+        let now = now
+        let path = file.label.path
+        let (open, bounds) = try await file.withWriter { db in
+            var state: (Bool, SourceBounds)?
+            try db.inTransaction(.deferred) {
+                state = try Self.readBounds(db, path: path)
+                return .commit
+            }
+            return state!
+        }
+        guard open else { return bounds }
+        let closed = try await file.writeUnlessBusy(waiting: Self.closingWait) { db in
+            // Somebody else may have closed the position since.
+            let (open, bounds) = try Self.readBounds(db, path: path)
+            guard open else { return bounds }
+            let clock = bounds.maxLSN.clock + 1
+            let time = now()
+            try db.execute(
+                sql: "INSERT INTO cdc_lsn_time_mapping (start_lsn, tran_end_time) VALUES (?, ?)",
+                arguments: [clock, time.description])
+            try db.execute(sql: "UPDATE cdc_clock SET value = ? WHERE id = 1", arguments: [clock + 1])
+            return SourceBounds(maxLSN: LSN(clock: clock), maxCommitTime: time, captures: bounds.captures)
+        }
+        return closed ?? bounds
+    }
+
+    /// The bounds as of the last closed position, and whether there are changes past it.
+    private static func readBounds(_ db: Database, path: String) throws -> (isOpen: Bool, SourceBounds) {
+        let state: Row?
+        do {
+            state = try Row.fetchOne(
+                db.cachedStatement(
+                    sql: """
+                        SELECT value,
+                            (SELECT tran_end_time FROM cdc_lsn_time_mapping ORDER BY start_lsn DESC LIMIT 1)
+                        FROM cdc_clock WHERE id = 1
+                        """))
+        } catch let error as DatabaseError where error.resultCode == .SQLITE_ERROR {
+            try requireCDC(db, path: path)
+            throw error
+        }
+        guard let state else {
+            throw TidemarkError.unavailable("the row of cdc_clock is missing in the source database \(path)")
+        }
+        let clock: Int64 = state[0]
+        let time = (state[1] as String?).flatMap { Timestamp($0) }
+        var bounds = SourceBounds(maxLSN: LSN(clock: clock - 1), maxCommitTime: time, captures: [:])
+        var isOpen = false
+        let captures = try db.cachedStatement(
+            sql: "SELECT capture_instance, start_lsn, is_complete FROM cdc_change_tables")
+        for row in try Row.fetchAll(captures) {
+            let instance: String = row[0]
+            bounds.captures[instance] = CaptureBounds(minLSN: LSN(clock: row[1]), isComplete: row[2])
+            let last = try Int64.fetchOne(
+                db.cachedStatement(
+                    sql: """
+                        SELECT "__$start_lsn" FROM \(quoted(CDCTables.changeTable(instance)))
+                        ORDER BY "__$seqval" DESC LIMIT 1
+                        """))
+            if let last, last >= clock { isOpen = true }
+        }
+        return (isOpen, bounds)
+    }
+
+    public func commitTime(of lsn: LSN) async throws -> Timestamp? {
+        try await file.read { db in
+            try String.fetchOne(
+                db,
+                sql: """
+                    SELECT tran_end_time FROM cdc_lsn_time_mapping WHERE start_lsn <= ?
+                    ORDER BY start_lsn DESC LIMIT 1
+                    """,
+                arguments: [lsn.clock])
+        }.flatMap { Timestamp($0) }
+    }
+
+    // MARK: Changes
+
+    public func windowEnd(of capture: Capture, after: LSN, upTo: LSN, maxRows: Int) async throws -> LSN {
+        guard after < upTo else { return upTo }
+        return try await file.read { db in
+            let log = try ChangeLog(db, capture)
+            guard let first = try log.firstRow(after: after.clock),
+                let beyond = try log.row(from: first.id + Int64(min(max(maxRows, 1), Int(Int32.max)))), beyond.lsn <= upTo.clock
+            else { return upTo }
+            // `beyond` does not fit, nor does any change of its LSN.
+            let fits = try log.lastRow(through: beyond.lsn - 1)
+            return LSN(clock: fits.flatMap { $0.id >= first.id ? $0.lsn : nil } ?? beyond.lsn)
+        }
+    }
+
+    public func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
+        -> any BlockReader<ChangeBatch>
+    {
+        let label = file.label
+        return try await file.openCursor { db in
+            let minClock = try Int64.fetchOne(
+                db, sql: "SELECT start_lsn FROM cdc_change_tables WHERE capture_instance = ?",
+                arguments: [capture.instance])
+            guard let minClock else {
+                throw TidemarkError.schema("there is no capture \(capture.instance) in \(label)")
+            }
+            // Cleanup may have run since the caller looked at the bounds.
+            guard window.after == .zero || window.after.clock >= minClock - 1 else {
+                throw TidemarkError.gap(
+                    capture: capture.instance, watermark: window.after, minLSN: LSN(clock: minClock))
+            }
+            let log = try ChangeLog(db, capture)
+            let first = try log.firstRow(after: window.after.clock)?.id ?? .max
+            let last = try log.lastRow(through: window.through.clock)?.id ?? .min
+            let statement = try SQLiteStatement(
+                db,
+                """
+                SELECT "__$start_lsn", "__$seqval", "__$command_id", "__$operation", \
+                \(quotedList(capture.columns.map(\.name)))
+                FROM \(quoted(CDCTables.changeTable(capture.instance)))
+                WHERE "__$seqval" BETWEEN ? AND ? ORDER BY "__$seqval"
+                """, in: label)
+            try statement.bind(first, at: 1)
+            try statement.bind(last, at: 2)
+            let decoder = SQLiteRowDecoder(
+                table: capture.table, columns: capture.columns, key: capture.key, first: 4)
+            return SQLiteCursor<ChangeBatch>.Opening(statement: statement) { statement in
+                try Self.nextBlock(statement, decoder, capture, window, blockRows)
+            }
+        }
+    }
+
+    private static func nextBlock(
+        _ statement: SQLiteStatement, _ decoder: SQLiteRowDecoder, _ capture: Capture, _ window: LSNWindow,
+        _ blockRows: Int
+    ) throws -> ChangeBatch? {
+        let pointer = statement.pointer
+        var batch = ChangeBatch(columns: capture.columns, reserving: blockRows)
+        while batch.count < blockRows, try statement.step() {
+            let lsn = LSN(clock: sqlite3_column_int64(pointer, 0))
+            guard window.contains(lsn), lsn >= batch.lsns.last ?? .zero else {
+                throw TidemarkError.schema(
+                    """
+                    change table \(CDCTables.changeTable(capture.instance)) is out of order at LSN \(lsn): it or \
+                    cdc_clock was changed by hand. Start over with an empty serving database
+                    """)
+            }
+            try decoder.decode(pointer, into: &batch.columns, lsn: lsn)
+            batch.lsns.append(lsn)
+            batch.seqvals.append(LSN(high: UInt64(bitPattern: sqlite3_column_int64(pointer, 1)), low: 0))
+            batch.commandIDs.append(sqlite3_column_int(pointer, 2))
+            batch.operations.append(UInt8(truncatingIfNeeded: sqlite3_column_int(pointer, 3)))
+        }
+        return batch.isEmpty ? nil : batch
+    }
+
+    public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
+        let label = file.label
+        return try await file.openCursor { db in
+            let statement = try SQLiteStatement(
+                db, "SELECT \(quotedList(capture.columns.map(\.name))) FROM \(quoted(capture.table))", in: label)
+            let decoder = SQLiteRowDecoder(
+                table: capture.table, columns: capture.columns, key: capture.key, first: 0)
+            return SQLiteCursor<RowBatch>.Opening(statement: statement) { statement in
+                try RowBatch.next(statement, decoder, capture.columns, blockRows, lsn: .zero)
+            }
+        }
+    }
+}
+
+extension RowBatch {
+    /// The next rows of `statement`, at most `blockRows`; `nil` when there are none.
+    static func next(
+        _ statement: SQLiteStatement, _ decoder: SQLiteRowDecoder, _ columns: [Column], _ blockRows: Int, lsn: LSN
+    ) throws -> RowBatch? {
+        var batch = RowBatch(columns: columns, reserving: blockRows)
+        var count = 0
+        while count < blockRows, try statement.step() {
+            try decoder.decode(statement.pointer, into: &batch.columns, lsn: lsn)
+            count += 1
+        }
+        return count == 0 ? nil : batch
+    }
+}
+
+extension LSN {
+    /// The LSN of a value of the clock.
+    init(clock: Int64) { self.init(high: UInt64(clamping: clock), low: 0) }
+
+    /// The clock's value in bytes 0 to 7.
+    var clock: Int64 {
+        let high = withBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) }
+        return Int64(clamping: high)
+    }
+}

@@ -1,0 +1,136 @@
+import GRDB
+import Tidemark
+
+/// The tables of the serving database, and the SQL that writes them.
+enum ServingTables {
+    /// Control tables; safe to repeat.
+    static let bootstrap = """
+        CREATE TABLE IF NOT EXISTS ctl_serving (
+            id         INTEGER PRIMARY KEY CHECK (id = 1),
+            serving_id TEXT NOT NULL
+        );
+        CREATE TABLE IF NOT EXISTS ctl_ingestion_watermarks (
+            source_name       TEXT NOT NULL,
+            capture_instance  TEXT NOT NULL,
+            last_ingested_lsn BINARY(10) NOT NULL,
+            last_commit_time  DATETIME,
+            rows_ingested     BIGINT NOT NULL,
+            status            TEXT NOT NULL,
+            last_error        TEXT,
+            updated_at        DATETIME NOT NULL,
+            PRIMARY KEY (source_name, capture_instance)
+        );
+        CREATE TABLE IF NOT EXISTS ctl_projection_checkpoints (
+            projection_name   TEXT NOT NULL,
+            capture_instance  TEXT NOT NULL,
+            last_consumed_lsn BINARY(10) NOT NULL,
+            updated_at        DATETIME NOT NULL,
+            PRIMARY KEY (projection_name, capture_instance)
+        );
+        CREATE TABLE IF NOT EXISTS ctl_projection_metadata (
+            projection_name TEXT NOT NULL PRIMARY KEY,
+            status          TEXT NOT NULL,
+            as_of_lsn       BINARY(10),
+            as_of_time      DATETIME,
+            built_at        DATETIME,
+            definition_hash TEXT NOT NULL,
+            rows_written    BIGINT NOT NULL,
+            last_error      TEXT
+        );
+        """
+
+    /// A column of a table, as declared.
+    struct Declaration: Equatable {
+        let name: String
+        let type: String
+        /// Position in the primary key, from 1; 0 outside it.
+        let keyOrdinal: Int
+        let isRequired: Bool
+    }
+
+    /// The staging table's own columns around the captured ones.
+    private static let stagingHead = [
+        Declaration(name: "lsn", type: "BINARY(10)", keyOrdinal: 1, isRequired: true),
+        Declaration(name: "command_id", type: "INT", keyOrdinal: 2, isRequired: true),
+        Declaration(name: "seqval", type: "BINARY(10)", keyOrdinal: 3, isRequired: true),
+        Declaration(name: "op", type: "TINYINT", keyOrdinal: 4, isRequired: true),
+    ]
+    private static let ingestedAt = Declaration(
+        name: "ingested_at", type: "DATETIME", keyOrdinal: 0, isRequired: true)
+
+    /// - Throws: `TidemarkError.schema` when a captured column has the name of one of the table's own.
+    static func stagingColumns(_ capture: Capture) throws -> [Declaration] {
+        let own = stagingHead + [ingestedAt]
+        for column in capture.columns where own.contains(where: { $0.name == column.name.lowercased() }) {
+            throw TidemarkError.schema(
+                """
+                column \(capture.table).\(column.name) has the name of one of the columns \(capture.stagingTable) adds \
+                (\(own.map(\.name).joined(separator: ", "))); rename it in the source
+                """)
+        }
+        let captured = capture.columns.map {
+            Declaration(
+                name: $0.name, type: SQLiteType.declaration(of: $0.type), keyOrdinal: 0, isRequired: false)
+        }
+        return stagingHead + captured + [ingestedAt]
+    }
+
+    static func projectionColumns(_ table: ProjectionTable) -> [Declaration] {
+        table.columns.map { column in
+            let ordinal = (table.key.firstIndex(of: column.name) ?? -1) + 1
+            return Declaration(
+                name: column.name, type: SQLiteType.declaration(of: column.type), keyOrdinal: ordinal,
+                isRequired: ordinal > 0)
+        }
+    }
+
+    /// `CREATE TABLE` with the rows lying in the order of the primary key, with no second B-tree.
+    static func create(_ table: String, _ columns: [Declaration]) -> String {
+        let key = columns.filter { $0.keyOrdinal > 0 }.sorted { $0.keyOrdinal < $1.keyOrdinal }.map(\.name)
+        let lines =
+            columns.map { "    \(quoted($0.name)) \($0.type)\($0.isRequired ? " NOT NULL" : "")" }
+            + ["    PRIMARY KEY (\(quotedList(key)))"]
+        return "CREATE TABLE \(quoted(table)) (\n\(lines.joined(separator: ",\n"))\n) WITHOUT ROWID"
+    }
+
+    /// The columns a table has; none when there is no such table.
+    static func columns(of table: String, _ db: Database) throws -> [Declaration] {
+        try Row.fetchAll(
+            db, sql: "SELECT name, type, pk, \"notnull\" FROM pragma_table_info(?) ORDER BY cid", arguments: [table]
+        ).map { Declaration(name: $0[0], type: $0[1], keyOrdinal: $0[2], isRequired: $0[3]) }
+    }
+
+    static func insertStaged(_ capture: Capture) -> String {
+        let columns = ["lsn", "command_id", "seqval", "op", "ingested_at"] + capture.columns.map(\.name)
+        return insert(capture.stagingTable, columns)
+    }
+
+    static func selectStaged(_ capture: Capture) -> String {
+        """
+        SELECT lsn, command_id, seqval, op, \(quotedList(capture.columns.map(\.name)))
+        FROM \(quoted(capture.stagingTable)) WHERE lsn > ? AND lsn <= ? ORDER BY lsn, command_id, seqval, op
+        """
+    }
+
+    static func insert(_ table: String, _ columns: [String]) -> String {
+        let parameters = columns.indices.map { "?\($0 + 1)" }.joined(separator: ", ")
+        return "INSERT INTO \(quoted(table)) (\(quotedList(columns))) VALUES (\(parameters))"
+    }
+
+    static func upsert(_ table: ProjectionTable) -> String {
+        let others = table.columns.map(\.name).filter { !table.key.contains($0) }
+        let action =
+            others.isEmpty
+            ? "NOTHING"
+            : "UPDATE SET " + others.map { "\(quoted($0)) = excluded.\(quoted($0))" }.joined(separator: ", ")
+        return """
+            \(insert(table.name, table.columns.map(\.name)))
+            ON CONFLICT (\(quotedList(table.key))) DO \(action)
+            """
+    }
+
+    static func delete(_ table: ProjectionTable) -> String {
+        let terms = table.key.enumerated().map { "\(quoted($1)) = ?\($0 + 1)" }
+        return "DELETE FROM \(quoted(table.name)) WHERE \(terms.joined(separator: " AND "))"
+    }
+}
