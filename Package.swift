@@ -55,12 +55,23 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
-                "Tidemark", "Embedded", "Yams",
+                "Tidemark", "Embedded",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
             ],
-            swiftSettings: swift),
+            swiftSettings: swift,
+            plugins: ["EmbedResources"]),
+        // Writes projections/ and sql/ into the binary, so that it works from any directory.
+        .plugin(name: "EmbedResources", capability: .buildTool(), dependencies: ["embed-resources"]),
+        .executableTarget(name: "embed-resources", path: "Plugins/embed-resources", swiftSettings: swift),
+
+        .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
+        .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
+        .testTarget(name: "ShippedProjectionTests", dependencies: ["Tidemark", "DuckDB"], swiftSettings: swift),
+        .testTarget(
+            name: "TidemarkCLITests",
+            dependencies: ["TidemarkCLI", .product(name: "Logging", package: "swift-log")], swiftSettings: swift),
     ]
 )

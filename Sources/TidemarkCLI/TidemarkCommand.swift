@@ -22,7 +22,11 @@ struct TidemarkCommand: AsyncParsableCommand {
             Exit codes: 0 success, 1 verify found a difference, 64 wrong usage, 69 a database is not available, \
             70 internal error, 75 another pipeline is at work, 78 wrong configuration.
             """,
-        version: "0.1.0")
+        version: "0.1.0",
+        subcommands: [
+            DemoCommand.self, RunCommand.self, BootstrapCommand.self, StatusCommand.self, LoadgenCommand.self,
+            VerifyCommand.self, RebuildCommand.self,
+        ])
 
     static func main() async {
         let command: any ParsableCommand

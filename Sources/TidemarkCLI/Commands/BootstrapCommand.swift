@@ -1,0 +1,42 @@
+import ArgumentParser
+import Tidemark
+
+struct BootstrapCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bootstrap",
+        abstract: "Prepare both databases for the pipeline; safe to repeat.",
+        discussion: """
+            On the source it enables change data capture on every table with a primary key; an empty SQLite source gets \
+            the sample tables customers, orders and payments first. On the serving side it creates the control tables \
+            (ctl_*) and a staging table (stg_cdc_*) per capture. What is there stays as it is.
+
+            Run it again after adding a table to the source, and restart the pipeline.
+
+            Example:
+              SOURCE_DSN=sqlite:shop.db SERVING_DSN=sqlite:serving.db tidemark bootstrap
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("How long to wait for databases that do not answer yet, e.g. 120s.", valueName: "duration"))
+    var wait: Duration = .zero
+
+    /// Pause between two attempts while waiting.
+    private static let retryInterval: Duration = .milliseconds(500)
+
+    func run() async throws {
+        let settings = try common.settings()
+        let deadline = ContinuousClock.now + wait
+        while true {
+            do {
+                for line in try await Databases.bootstrap(settings) { print(line) }
+                return
+            } catch let error as TidemarkError {
+                guard case .unavailable = error, ContinuousClock.now < deadline else { throw error }
+                try await Task.sleep(for: Self.retryInterval)
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+import ArgumentParser
+import Foundation
+import Tidemark
+
+struct StatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "Show how far captures and projections are, and how far behind.",
+        discussion: """
+            Lag is the time between the commit of the source's last transaction and the commit of the last one that is \
+            staged (capture) or shown (projection): 0 when nothing is missing.
+
+            Example:
+              tidemark status
+              tidemark status --json | jq '.projections[] | select(.status != "OK")'
+            """)
+
+    @OptionGroup var common: CommonOptions
+
+    @Flag(name: .long, help: "Print one JSON object instead of tables.")
+    var json = false
+
+    func run() async throws {
+        let settings = try common.settings()
+        let report = try await StatusReport(databases: try Databases(settings), settings: settings)
+        print(json ? try report.json() : report.text)
+    }
+}
+
+/// What `tidemark status` shows.
+struct StatusReport: Encodable {
+    struct CaptureLine: Encodable {
+        var capture: String
+        var status: String
+        var lastIngestedLSN: String
+        var lastCommitTime: String?
+        var lagSeconds: Double?
+        var rowsIngested: Int
+        var lastError: String?
+    }
+
+    struct ProjectionLine: Encodable {
+        var projection: String
+        var enabled: Bool
+        var status: String
+        var asOfLSN: String?
+        var asOfTime: String?
+        var lagSeconds: Double?
+        var rowsWritten: Int
+        var builtAt: String?
+        var lastError: String?
+    }
+
+    var source: String
+    var serving: String
+    var sourceMaxLSN: String
+    var sourceMaxCommitTime: String?
+    var captures: [CaptureLine]
+    var projections: [ProjectionLine]
+
+    init(databases: Databases, settings: Settings) async throws {
+        let watermarks = try await databases.serving.watermarks(source: settings.sourceName)
+        let states = try await databases.serving.projections()
+        let bounds = try await databases.source.bounds()
+        source = "\(settings.source)"
+        serving = "\(settings.serving)"
+        sourceMaxLSN = "\(bounds.maxLSN)"
+        sourceMaxCommitTime = bounds.maxCommitTime.map { "\($0)" }
+        func lag(at lsn: LSN?, _ time: Timestamp?) -> Double? {
+            guard let lsn else { return nil }
+            if lsn >= bounds.maxLSN { return 0 }
+            guard let time, let end = bounds.maxCommitTime else { return nil }
+            return max(0, end.seconds(since: time))
+        }
+        captures = watermarks.sorted { $0.key < $1.key }.map { name, watermark in
+            CaptureLine(
+                capture: name, status: watermark.status.rawValue, lastIngestedLSN: "\(watermark.lastIngestedLSN)",
+                lastCommitTime: watermark.lastCommitTime.map { "\($0)" },
+                lagSeconds: lag(at: watermark.lastIngestedLSN, watermark.lastCommitTime),
+                rowsIngested: watermark.rowsIngested, lastError: watermark.lastError)
+        }
+        projections = settings.projections.map { projection in
+            let name = projection.definition.name
+            let state = states[name]
+            return ProjectionLine(
+                projection: name, enabled: projection.isEnabled, status: state?.status.rawValue ?? "INIT",
+                asOfLSN: state?.asOfLSN.map { "\($0)" }, asOfTime: state?.asOfTime.map { "\($0)" },
+                lagSeconds: lag(at: state?.asOfLSN, state?.asOfTime), rowsWritten: state?.rowsWritten ?? 0,
+                builtAt: state?.builtAt.map { "\($0)" }, lastError: state?.lastError)
+        }
+    }
+
+    func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .custom { path in SnakeCaseKey(path.last!.stringValue) }
+        return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+
+    var text: String {
+        func seconds(_ lag: Double?) -> String { lag.map { "\($0.formatted(decimals: 1)) s" } ?? "-" }
+        var captureTable = TextTable(["CAPTURE", "STATUS", "LAST INGESTED LSN", "COMMITTED AT", "LAG", "ROWS INGESTED"])
+        for line in captures {
+            captureTable.add([
+                line.capture, line.status, line.lastIngestedLSN, line.lastCommitTime ?? "-", seconds(line.lagSeconds),
+                "\(line.rowsIngested)",
+            ])
+        }
+        var projectionTable = TextTable(["PROJECTION", "STATUS", "AS OF LSN", "AS OF TIME", "LAG", "LAST WROTE"])
+        for line in projections {
+            projectionTable.add([
+                line.projection, line.enabled ? line.status : "\(line.status), off", line.asOfLSN ?? "-", line.asOfTime ?? "-",
+                seconds(line.lagSeconds), "\(line.rowsWritten) rows",
+            ])
+        }
+        let errors =
+            captures.compactMap { line in line.lastError.map { "\(line.capture): \($0)" } }
+            + projections.compactMap { line in line.lastError.map { "\(line.projection): \($0)" } }
+        return """
+            source   \(source)  max LSN \(sourceMaxLSN)\(sourceMaxCommitTime.map { " committed \($0)" } ?? "")
+            serving  \(serving)
+
+            \(captureTable.text)
+
+            \(projectionTable.text)
+            """ + (errors.isEmpty ? "" : "\n\nerrors:\n" + errors.map { "  \($0)" }.joined(separator: "\n"))
+    }
+}
+
+/// `lastIngestedLSN` as `last_ingested_lsn`, the name the control tables use.
+private struct SnakeCaseKey: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(_ name: String) {
+        stringValue = name.replacing("LSN", with: "Lsn").reduce(into: "") { text, character in
+            if character.isUppercase { text += "_" }
+            text += character.lowercased()
+        }
+    }
+
+    init?(stringValue: String) { self.init(stringValue) }
+    init?(intValue: Int) { nil }
+}

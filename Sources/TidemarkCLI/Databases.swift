@@ -1,0 +1,104 @@
+import Embedded
+import Foundation
+import Tidemark
+
+/// The two databases the settings name, behind their ports.
+///
+/// The one place that knows which room implements which DSN.
+struct Databases: Sendable {
+    let source: any ChangeSource
+    let serving: any ServingStore
+    private let settings: Settings
+
+    /// Opens both databases.
+    ///
+    /// - Throws: `TidemarkError.unavailable` when one cannot be opened, `.configuration` for a DSN this build has
+    ///   no driver for.
+    init(_ settings: Settings) throws {
+        self.settings = settings
+        source = try EmbeddedSource(path: Self.path(settings.source))
+        serving = try EmbeddedServing(path: Self.path(settings.serving))
+    }
+
+    /// Creates what is missing for the pipeline: the sample tables where the source has none, change data capture,
+    /// and the control tables.
+    ///
+    /// - Returns: sentences that say what was done.
+    static func bootstrap(_ settings: Settings) async throws -> [String] {
+        var done: [String] = []
+        for dsn in [settings.source, settings.serving] {
+            let folder = URL(filePath: try path(dsn)).deletingLastPathComponent()
+            if !FileManager.default.fileExists(atPath: folder.path) {
+                do {
+                    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+                } catch {
+                    throw TidemarkError.unavailable(
+                        "the folder \(folder.relativePath) cannot be made: \(error.localizedDescription)")
+                }
+            }
+        }
+        let source = try EmbeddedSource(path: path(settings.source))
+        var enabled = try await source.enableCDC()
+        if try await source.captures().isEmpty {
+            for (name, script) in FileTree.embedded.subtree("sql/sqlite/source").files.sorted(by: { $0.key < $1.key }) {
+                try await source.execute(script: script)
+                done.append("source: applied sql/sqlite/source/\(name)")
+            }
+            enabled = try await source.enableCDC()
+        }
+        done += enabled.map { "source: enabled change data capture, capture instance \($0)" }
+        let serving = try EmbeddedServing(path: path(settings.serving))
+        try await serving.bootstrap()
+        for capture in try await source.captures() {
+            try await serving.prepareStaging(for: capture, source: settings.sourceName)
+        }
+        done.append("serving: control and staging tables are in place")
+        return done
+    }
+
+    /// A connection that writes the source as an application does.
+    func writer() async throws -> any SourceWriter { try await EmbeddedWriter(path: Self.path(settings.source)) }
+
+    private static func path(_ dsn: DSN) throws -> String {
+        switch dsn {
+        case .sqlite(let path): return path
+        case .sqlServer, .odbc:
+            throw TidemarkError.configuration("\(dsn): this build has no SQL Server driver; use sqlite:PATH")
+        }
+    }
+}
+
+extension Settings {
+    /// The definitions of the enabled projections, each with the interval the settings give it.
+    var enabledDefinitions: [ProjectionDefinition] {
+        enabledProjections.map { projection in
+            var definition = projection.definition
+            definition.interval = projection.interval
+            return definition
+        }
+    }
+
+    /// The definitions of all projections, or of one.
+    ///
+    /// - Throws: `TidemarkError.configuration` for a name no projection has.
+    func definitions(named name: String?) throws -> [ProjectionDefinition] {
+        guard let name else { return enabledDefinitions }
+        guard let definition = projections.first(where: { $0.definition.name == name })?.definition else {
+            let known = projections.map(\.definition.name).joined(separator: ", ")
+            throw TidemarkError.configuration("there is no projection \(name); there are: \(known)")
+        }
+        return [definition]
+    }
+
+    /// How the pipeline runs under these settings.
+    var pipelineOptions: Pipeline.Options {
+        var options = Pipeline.Options()
+        options.sourceName = sourceName
+        options.pollInterval = pollInterval
+        options.batchMaxRows = batchMaxRows
+        options.projectionInterval = projectionInterval
+        options.stateDirectory = URL(filePath: stateDirectory)
+        options.memoryLimit = duckDBMemoryLimit
+        return options
+    }
+}
