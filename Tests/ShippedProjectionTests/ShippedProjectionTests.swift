@@ -16,7 +16,7 @@ struct ShippedProjectionTests {
     }
 
     static let names = ["customer_lifetime_value", "orders_kpi_by_minute_segment", "orders_latest"]
-    static let seeds = Array(0..<UInt64(40))
+    static let seeds = Array(0..<UInt64(25))
 
     // MARK: Meaning
 
