@@ -24,8 +24,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-        .package(
-            url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: [.defaults, "YAML"]),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
@@ -60,6 +59,7 @@ let package = Package(
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swift,
             plugins: ["EmbedResources"]),
@@ -72,6 +72,11 @@ let package = Package(
         .testTarget(name: "ShippedProjectionTests", dependencies: ["Tidemark", "DuckDB"], swiftSettings: swift),
         .testTarget(
             name: "TidemarkCLITests",
-            dependencies: ["TidemarkCLI", .product(name: "Logging", package: "swift-log")], swiftSettings: swift),
+            dependencies: [
+                "TidemarkCLI", "Tidemark",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift),
     ]
 )

@@ -1,4 +1,4 @@
-import ArgumentParser
+public import ArgumentParser
 import Tidemark
 
 /// Lets options take durations as settings do: `250ms`, `5s`, `2m`.

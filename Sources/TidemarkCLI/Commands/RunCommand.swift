@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import ServiceLifecycle
 import Tidemark
+import UnixSignals
 
 struct RunCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
