@@ -9,6 +9,7 @@ final class SQLiteStatement {
     let pointer: OpaquePointer
     let sql: String
     let database: DatabaseLabel
+    private var isAtEnd = false
 
     init(_ db: Database, _ sql: String, in database: DatabaseLabel) throws {
         var statement: OpaquePointer?
@@ -24,18 +25,27 @@ final class SQLiteStatement {
 
     deinit { sqlite3_finalize(pointer) }
 
-    /// Moves to the next row; false after the last.
+    /// Moves to the next row; false after the last, however often it is asked.
     @inline(__always)
     func step() throws -> Bool {
+        // SQLite itself would start over.
+        guard !isAtEnd else { return false }
         switch sqlite3_step(pointer) {
-        case SQLITE_ROW: return true
-        case SQLITE_DONE: return false
-        default: throw failure()
+        case SQLITE_ROW:
+            return true
+        case SQLITE_DONE:
+            isAtEnd = true
+            return false
+        default:
+            throw failure()
         }
     }
 
     @inline(__always)
-    func reset() { sqlite3_reset(pointer) }
+    func reset() {
+        sqlite3_reset(pointer)
+        isAtEnd = false
+    }
 
     func failure() -> any Error {
         SQLiteFailure.last(on: sqlite3_db_handle(pointer), sql: sql, in: database)
