@@ -67,6 +67,12 @@ let package = Package(
         .plugin(name: "EmbedResources", capability: .buildTool(), dependencies: ["embed-resources"]),
         .executableTarget(name: "embed-resources", path: "Plugins/embed-resources", swiftSettings: swift),
 
+        // One suite a port, run by the tests of every implementation.
+        .target(name: "ContractTests", dependencies: ["Tidemark"], swiftSettings: swift),
+        .testTarget(
+            name: "EmbeddedTests",
+            dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ShippedProjectionTests", dependencies: ["Tidemark", "DuckDB"], swiftSettings: swift),
