@@ -52,7 +52,8 @@ struct Databases: Sendable {
         let captures = try await source.captures()
         guard !captures.isEmpty else {
             throw TidemarkError.schema(
-                "no table of \(settings.source) has a primary key, by which changes are told apart; give one to those to capture")
+                "no table of \(settings.source) has a primary key, by which changes are told apart; give one to those to capture"
+            )
         }
         done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
         let serving = try EmbeddedServing(path: path(settings.serving))
@@ -74,7 +75,8 @@ struct Databases: Sendable {
         let path = try path(dsn)
         guard FileManager.default.fileExists(atPath: path) else {
             throw TidemarkError.unavailable(
-                "there is no \(role) database \(path): run tidemark bootstrap to make it, or correct \(setting.variable)")
+                "there is no \(role) database \(path): run tidemark bootstrap to make it, or correct \(setting.variable)"
+            )
         }
         return path
     }

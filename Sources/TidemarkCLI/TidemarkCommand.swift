@@ -64,7 +64,8 @@ struct TidemarkCommand: AsyncParsableCommand {
     private static func end(parsing error: any Error) -> Never {
         let code = exitCode(for: error)
         if code.isSuccess { exit(withError: error) }
-        Console.complaint(UsageError(message(for: error), arguments: Array(CommandLine.arguments.dropFirst())).description)
+        Console.complaint(
+            UsageError(message(for: error), arguments: Array(CommandLine.arguments.dropFirst())).description)
         exit(withError: code)
     }
 

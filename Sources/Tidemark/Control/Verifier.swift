@@ -151,13 +151,15 @@ public struct Verifier: Sendable {
             of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), blockRows: Ingestor.blockRows)
         return try await session.run { connection in
             let key = SQLText.list(capture.key)
-            try connection.createTable("changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
+            try connection.createTable(
+                "changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
             try connection.execute(
                 """
                 CREATE TEMP TABLE __expected AS SELECT * FROM staged ANTI JOIN changed_since USING (\(key));
                 CREATE OR REPLACE TEMP TABLE __actual AS SELECT * FROM __actual ANTI JOIN changed_since USING (\(key));
                 """)
-            let inFlight = try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM changed_since)").int64 ?? 0
+            let inFlight =
+                try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM changed_since)").int64 ?? 0
             let difference = try ProjectionDifference(
                 connection, table: table, expected: "__expected", sample: Self.sampleSize)
             return (difference, Int(inFlight))

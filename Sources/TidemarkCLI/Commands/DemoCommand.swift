@@ -28,7 +28,9 @@ struct DemoCommand: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Folder of the databases (default: a temporary one).", valueName: "folder"))
     var dir: String?
 
-    @Flag(name: .long, help: "Keep the databases, to look into them afterwards. Those that were there before are always kept.")
+    @Flag(
+        name: .long,
+        help: "Keep the databases, to look into them afterwards. Those that were there before are always kept.")
     var keep = false
 
     @Option(name: .long, help: ArgumentHelp("The same seed writes the same transactions.", valueName: "n"))
@@ -82,7 +84,8 @@ struct DemoCommand: AsyncParsableCommand {
             try await pipeline.run()
         }
         Console.line(
-            "databases in \(place.url.path); \(rate.grouped) transactions a second for \(duration.defaultValueDescription)")
+            "databases in \(place.url.path); \(rate.grouped) transactions a second for \(duration.defaultValueDescription)"
+        )
 
         let written: Int
         do {
@@ -134,7 +137,8 @@ struct DemoCommand: AsyncParsableCommand {
         let deadline = ContinuousClock.now + Self.catchUpLimit
         while !monitor.isCaughtUp {
             guard ContinuousClock.now < deadline, !monitor.hasPipelineEnded else {
-                let errors = monitor.figures.projections.compactMap { name, line in line.error.map { "\(name): \($0)" } }
+                let errors = monitor.figures.projections.compactMap { name, line in line.error.map { "\(name): \($0)" }
+                }
                 throw TidemarkError.unavailable(
                     "the pipeline did not catch up within \(Self.catchUpLimit.defaultValueDescription). "
                         + errors.joined(separator: "; "))

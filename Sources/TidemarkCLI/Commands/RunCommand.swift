@@ -56,11 +56,16 @@ struct RunCommand: AsyncParsableCommand {
             case .ingested(let capture, let step, _):
                 logger.log(
                     level: step.rows > 0 ? .info : .debug, "ingested",
-                    metadata: ["capture": "\(capture)", "rows": .stringConvertible(step.rows), "watermark": "\(step.watermark)"])
+                    metadata: [
+                        "capture": "\(capture)", "rows": .stringConvertible(step.rows),
+                        "watermark": "\(step.watermark)",
+                    ])
             case .projected(let name, let step, _):
                 logger.log(
                     level: step.rows > 0 ? .info : .debug, "projected",
-                    metadata: ["projection": "\(name)", "rows": .stringConvertible(step.rows), "as_of_lsn": "\(step.asOf)"])
+                    metadata: [
+                        "projection": "\(name)", "rows": .stringConvertible(step.rows), "as_of_lsn": "\(step.asOf)",
+                    ])
             case .polled, .captureFailed, .projectionFailed:
                 // Failures are logged by the pipeline itself.
                 break

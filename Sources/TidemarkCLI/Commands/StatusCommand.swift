@@ -110,7 +110,8 @@ struct StatusReport: Encodable {
         var projectionTable = TextTable(["PROJECTION", "STATUS", "AS OF LSN", "AS OF TIME", "LAG", "LAST WROTE"])
         for line in projections {
             projectionTable.add([
-                line.projection, line.enabled ? line.status : "\(line.status), off", line.asOfLSN ?? "-", line.asOfTime ?? "-",
+                line.projection, line.enabled ? line.status : "\(line.status), off", line.asOfLSN ?? "-",
+                line.asOfTime ?? "-",
                 seconds(line.lagSeconds), "\(line.rowsWritten) rows",
             ])
         }
@@ -129,10 +130,12 @@ struct StatusReport: Encodable {
 }
 
 /// An optional that is written as `null`, so that every JSON object has all its keys.
+// swift-format-ignore: UseSynthesizedInitializer
 @propertyWrapper
 struct OrNull<Value: Encodable>: Encodable {
     var wrappedValue: Value?
 
+    // The synthesized one has a default, and then the structs' own initializers take the wrapper.
     init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
 
     func encode(to encoder: any Encoder) throws {

@@ -39,7 +39,8 @@ struct VerifyReport {
     var isEqual: Bool { findings.allSatisfy(\.isEqual) }
 
     /// Checks projections and, when wanted, what is staged of each source table.
-    init(databases: Databases, settings: Settings, definitions: [ProjectionDefinition], withSources: Bool) async throws {
+    init(databases: Databases, settings: Settings, definitions: [ProjectionDefinition], withSources: Bool) async throws
+    {
         let loggers = LoggerFactory(level: settings.logLevel, format: settings.logFormat)
         let verifier = try await Verifier(
             source: databases.source, store: databases.serving, sourceName: settings.sourceName,
