@@ -66,8 +66,19 @@ struct Databases: Sendable {
     }
 
     /// A connection that writes the source as an application does.
+    ///
+    /// - Throws: `TidemarkError.unavailable` also when the source lacks one of the tables a `Workload` writes.
     static func writer(_ settings: Settings) async throws -> any SourceWriter {
-        try await EmbeddedWriter(path: existing(settings.source, role: "source", setting: .sourceDSN))
+        let path = try existing(settings.source, role: "source", setting: .sourceDSN)
+        let tables = try await EmbeddedSource(path: path).captures().map(\.table)
+        if let missing = Workload.tables.first(where: { !tables.contains($0) }) {
+            throw TidemarkError.unavailable(
+                """
+                the load is for the sample tables \(Workload.tables.joined(separator: ", ")), and \(settings.source) has no \
+                captured table \(missing); bootstrap makes them in an empty source
+                """)
+        }
+        return try await EmbeddedWriter(path: path)
     }
 
     /// The path of a database that is there. To open a missing one would make an empty file, far from a mistyped path.

@@ -33,6 +33,24 @@ extension Commands {
         }
     }
 
+    @Suite("tidemark loadgen on tables of one's own")
+    struct ForeignTablesTests {
+        @Test("is refused: exit 69, and which tables it is for")
+        func refused() async throws {
+            let place = try Workplace()
+            try FileManager.default.createDirectory(atPath: place.file("data"), withIntermediateDirectories: true)
+            try place.source("CREATE TABLE things (id INTEGER PRIMARY KEY)")
+            #expect(try await place.run("bootstrap").end == .exit(0))
+            let outcome = try await place.run("loadgen", "--duration", "1s")
+            #expect(outcome.end == .exit(69))
+            #expect(
+                outcome.errors == """
+                    tidemark: the load is for the sample tables customers, orders, payments, and sqlite:data/source.db has no \
+                    captured table customers; bootstrap makes them in an empty source\n
+                    """)
+        }
+    }
+
     @Suite("tidemark demo")
     struct DemoTests {
         let place: Workplace

@@ -161,6 +161,15 @@ extension Commands {
             #expect(try place.contents(of: "tmp").isEmpty)
         }
 
+        @Test("goes on when whoever read its log is gone")
+        func brokenPipe() async throws {
+            let run = try place.startUnread("run")
+            try place.source("INSERT INTO customers VALUES (1, 'RETAIL', 1, '2026-01-01 00:00:00')")
+            try await place.caughtUp()
+            run.send(SIGTERM)
+            #expect(try await run.wait() == .exit(0))
+        }
+
         @Test("LOG_FORMAT=json: every line is an object; numbers are numbers")
         func jsonLog() async throws {
             try place.source(

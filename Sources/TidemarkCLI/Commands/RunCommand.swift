@@ -31,6 +31,8 @@ struct RunCommand: AsyncParsableCommand {
     private static let grace: Duration = .seconds(4)
 
     func run() async throws {
+        // Whoever reads the log may go away; the pipeline stays.
+        signal(SIGPIPE, SIG_IGN)
         let settings = try common.settings()
         let logger = LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark")
         let service = PipelineService(grace: Self.grace, logger: logger) {

@@ -14,6 +14,8 @@ final class ChildProcess: Sendable {
     /// Where standard output and standard error go.
     enum Output {
         case files(output: String, errors: String)
+        /// Standard output to a file, standard error to a pipe that nobody reads any more.
+        case brokenPipe(output: String)
         /// Both to a terminal of this many columns.
         case terminal(PseudoTerminal)
     }
@@ -51,12 +53,21 @@ final class ChildProcess: Sendable {
             posix_spawn_file_actions_destroy(&actions)
             posix_spawnattr_destroy(&attributes)
         }
+        var broken: Pipe?
+        defer { try? broken?.fileHandleForWriting.close() }
         switch output {
         case .files(let output, let errors):
             let flags = O_WRONLY | O_CREAT | O_TRUNC
             posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
             posix_spawn_file_actions_addopen(&actions, 1, output, flags, 0o644)
             posix_spawn_file_actions_addopen(&actions, 2, errors, flags, 0o644)
+        case .brokenPipe(let output):
+            let pipe = Pipe()
+            try pipe.fileHandleForReading.close()
+            posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+            posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+            posix_spawn_file_actions_adddup2(&actions, pipe.fileHandleForWriting.fileDescriptor, 2)
+            broken = pipe
         case .terminal(let terminal):
             for descriptor in 0...2 as ClosedRange<Int32> {
                 posix_spawn_file_actions_addopen(&actions, descriptor, terminal.name, O_RDWR | O_NOCTTY, 0)

@@ -137,6 +137,13 @@ final class Workplace: Sendable {
             output: .terminal(terminal))
     }
 
+    /// Starts a command whose log nobody reads any more.
+    func startUnread(_ arguments: String...) throws -> ChildProcess {
+        try ChildProcess(
+            try Self.binary(), arguments, environment: environment, directory: path,
+            output: .brokenPipe(output: file("logs/unread.out")))
+    }
+
     /// Starts the service and waits until its loops work.
     func startPipeline(environment: [String: String] = [:]) async throws -> Running {
         let running = try start("run", environment: environment)
