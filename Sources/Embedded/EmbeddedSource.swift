@@ -300,8 +300,5 @@ extension LSN {
     init(clock: Int64) { self.init(high: UInt64(clamping: clock), low: 0) }
 
     /// The clock's value in bytes 0 to 7.
-    var clock: Int64 {
-        let high = withBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) }
-        return Int64(clamping: high)
-    }
+    var clock: Int64 { Int64(clamping: high) }
 }
