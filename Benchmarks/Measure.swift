@@ -30,12 +30,15 @@ enum Machine {
         return line.map { String($0.split(separator: ":")[1]).trimmingCharacters(in: .whitespaces) } ?? "unknown processor"
     }
 
-    /// The most memory this process has held at once, in MiB.
-    static var peakMemory: Int {
-        var usage = rusage()
-        // 0 is RUSAGE_SELF, which Glibc and Darwin import as different types.
-        getrusage(0, &usage)
-        return Int(usage.ru_maxrss) / 1024
+    /// The most memory this process has held at once, in MiB; `nil` where the system does not say.
+    ///
+    /// Not `getrusage`: what it tells survives `exec`, so a child would report its parent's peak.
+    static var peakMemory: Int? {
+        guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8),
+            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
+            let kibibytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
+        else { return nil }
+        return kibibytes / 1024
     }
 }
 
