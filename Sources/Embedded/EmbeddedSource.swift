@@ -197,7 +197,8 @@ public final class EmbeddedSource: ChangeSource {
         return try await file.read { db in
             let log = try ChangeLog(db, capture)
             guard let first = try log.firstRow(after: after.clock),
-                let beyond = try log.row(from: first.id + Int64(min(max(maxRows, 1), Int(Int32.max)))), beyond.lsn <= upTo.clock
+                let beyond = try log.row(from: first.id + Int64(min(max(maxRows, 1), Int(Int32.max)))),
+                beyond.lsn <= upTo.clock
             else { return upTo }
             // `beyond` does not fit, nor does any change of its LSN.
             let fits = try log.lastRow(through: beyond.lsn - 1)

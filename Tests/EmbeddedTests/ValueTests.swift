@@ -48,8 +48,10 @@ struct ValueTests {
             ("BIT", "1", "1"), ("REAL", "3", "3.0"), ("DOUBLE PRECISION", "1e308", "1e+308"),
             ("DECIMAL(18,2)", "12.5", "12.50"), ("DECIMAL(18,2)", "-7", "-7.00"),
             ("DECIMAL(18,2)", "0.1 + 0.2", "0.30"), ("DECIMAL(18,0)", "1e14", "100000000000000"),
-            ("DECIMAL_TEXT(38,10)", "'-1234567890123456789012345678.0123456789'",
-                "-1234567890123456789012345678.0123456789"),
+            (
+                "DECIMAL_TEXT(38,10)", "'-1234567890123456789012345678.0123456789'",
+                "-1234567890123456789012345678.0123456789"
+            ),
             ("DECIMAL_TEXT(6,2)", "'+1.5000'", "1.50"), ("DECIMAL", "12", "12"), ("NUMERIC(4, 1)", "'9'", "9.0"),
             ("DATETIME", "'2024-02-29T23:59:59.5Z'", "2024-02-29 23:59:59.500000"),
             ("DATETIMEOFFSET", "'2026-01-01 01:00:00 +02:00'", "2025-12-31 23:00:00"),
@@ -84,7 +86,8 @@ struct ValueTests {
         try await source.transaction([
             """
             INSERT INTO orders VALUES
-                (-9223372036854775808, NULL, '-9999999999999999.99', '', '0001-01-01 00:00:00', '9999-12-31 23:59:59.999999'),
+                (-9223372036854775808, NULL, '-9999999999999999.99', '', '0001-01-01 00:00:00',
+                 '9999-12-31 23:59:59.999999'),
                 (9223372036854775807, 0, NULL, 'ŝ👟' || char(0) || '''', NULL, '1969-12-31 23:59:59.000001')
             """,
             "UPDATE orders SET status = 'x' WHERE order_id > 0",
@@ -112,7 +115,8 @@ struct ValueTests {
     @Test("a table left over from a build that was cut short is replaced")
     func buildLeftovers() async throws {
         let serving = try await SQLiteServing()
-        try await serving.embedded.execute(script: "CREATE TABLE proj_p__new (other TEXT); INSERT INTO proj_p__new VALUES ('x')")
+        try await serving.embedded.execute(
+            script: "CREATE TABLE proj_p__new (other TEXT); INSERT INTO proj_p__new VALUES ('x')")
         let table = ProjectionTable(
             projection: "p", columns: [Tidemark.Column(name: "id", type: .int64)], key: ["id"])
         var rows = RowBatch(columns: table.columns)
