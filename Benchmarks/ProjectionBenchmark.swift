@@ -93,7 +93,10 @@ enum ProjectionBenchmark {
     /// Evaluates the whole query; its rows are not fetched beyond the first block.
     private static func evaluate(_ engine: ProjectionEngine, asOf lsn: LSN) async {
         let (producer, consumer) = BlockChannel.make(of: RowBatch.self)
-        let taken = Task.detached { _ = try consumer.next() }
+        let taken = Task.detached {
+            _ = try consumer.next()
+            consumer.close()
+        }
         await engine.rows(asOf: lsn, to: producer)
         _ = await taken.result
     }

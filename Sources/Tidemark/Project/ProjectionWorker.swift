@@ -90,8 +90,15 @@ public struct ProjectionWorker: Sendable {
             table: engine.table, replacing: state, asOf: asOf, asOfTime: asOfTime,
             captures: engine.instances.sorted(), definitionHash: engine.definitionHash)
         async let produced: Void = engine.rows(asOf: asOf, to: producer)
-        let rows = try await store.build(build, rows: consumer)
+        // A store that gives up early must not leave the engine waiting for room.
+        let rows: Result<Int, any Error>
+        do {
+            rows = .success(try await store.build(build, rows: consumer))
+        } catch {
+            rows = .failure(error)
+        }
+        consumer.close()
         await produced
-        return rows
+        return try rows.get()
     }
 }
