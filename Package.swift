@@ -84,6 +84,13 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
+        .testTarget(
+            name: "PipelineTests",
+            dependencies: [
+                "Tidemark", "DuckDB", "Embedded", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift),
         .testTarget(name: "ShippedProjectionTests", dependencies: ["Tidemark", "DuckDB"], swiftSettings: swift),
         .testTarget(
             name: "TidemarkCLITests",

@@ -96,7 +96,7 @@ public final class Pipeline: Sendable {
         let replica = try await Replica(
             directory: options.stateDirectory, memoryLimit: options.memoryLimit, captures: captures, store: store,
             watermarks: watermarks.value, logger: logger)
-        let workers = try await prepareWorkers(captures: captures, replica: replica)
+        let workers = try await prepareWorkers(captures: captures, replica: replica, watermarks: watermarks.value)
         let bounds = Watch<SourceBounds?>(nil)
         logger.info(
             "running",
@@ -169,7 +169,9 @@ public final class Pipeline: Sendable {
     }
 
     /// The projections whose definitions are in order. One that is not is recorded as failed, and left out.
-    private func prepareWorkers(captures: [Capture], replica: Replica) async throws -> [ProjectionWorker] {
+    private func prepareWorkers(
+        captures: [Capture], replica: Replica, watermarks: [String: Watermark]
+    ) async throws -> [ProjectionWorker] {
         var workers: [ProjectionWorker] = []
         for definition in definitions {
             do {
@@ -178,7 +180,7 @@ public final class Pipeline: Sendable {
                 var logger = logger
                 logger[metadataKey: "projection"] = "\(definition.name)"
                 let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: logger)
-                try await worker.pin()
+                try await worker.pin(watermarks: watermarks)
                 workers.append(worker)
             } catch let error as TidemarkError {
                 await report(error, projection: definition.name)

@@ -69,6 +69,7 @@ struct Evaluation: Sendable {
 
     /// Leaves the whole result as of `lsn` in the temporary table `after`, checked.
     func wholeResult(_ connection: Connection, table: ProjectionTable, asOf lsn: LSN) throws {
+        try requireStates(connection, from: lsn, to: lsn)
         let views = try zip(inputs, logRows(connection, from: lsn, to: lsn)).map { input, rows in
             View(overlay: rows.before > 0 ? try makeOverlay(connection, input, .after, through: lsn) : nil)
         }
@@ -80,6 +81,7 @@ struct Evaluation: Sendable {
 
     /// What the result gained, changed and lost between two LSNs.
     func changes(_ connection: Connection, table: ProjectionTable, from: LSN, to: LSN) throws -> ProjectionChanges {
+        try requireStates(connection, from: from, to: to)
         let rows = try logRows(connection, from: from, to: to)
         guard rows.contains(where: { $0.between > 0 }) else { return ProjectionChanges() }
         var old: [View] = []
@@ -114,6 +116,21 @@ struct Evaluation: Sendable {
         }
         try check(connection, table: table)
         return try difference(connection, table: table)
+    }
+
+    /// Throws unless this transaction's version of the replica can show every input from `from` to `to`.
+    ///
+    /// Pins keep it so. This is what makes sure, whatever another worker folds between a decision and its pin.
+    private func requireStates(_ connection: Connection, from: LSN, to: LSN) throws {
+        let instances = inputs.map { SQLText.literal($0.capture.instance) }.joined(separator: ", ")
+        let shown = try connection.scalar(
+            """
+            SELECT count(*) FROM replica.positions WHERE capture_instance IN (\(instances))
+                AND base_lsn <= \(from.sqlLiteral) AND loaded_lsn >= \(to.sqlLiteral)
+            """)
+        guard shown.int64 == Int64(Set(inputs.map(\.capture.instance)).count) else {
+            throw ReplicaMoved(projection: definition.name, from: from, to: to)
+        }
     }
 
     /// How many changes of each input's log lie up to `from`, and between `from` and `to`.
@@ -310,6 +327,17 @@ struct Evaluation: Sendable {
 
     private func failure(_ reason: String) -> TidemarkError {
         .projection(name: definition.name, reason: reason)
+    }
+}
+
+/// The replica cannot show a state that was asked of it, or not any more.
+struct ReplicaMoved: Error, CustomStringConvertible {
+    let projection: String
+    let from: LSN
+    let to: LSN
+
+    var description: String {
+        "projection \(projection): the replica does not hold the states from \(from) to \(to); the next step tries again"
     }
 }
 

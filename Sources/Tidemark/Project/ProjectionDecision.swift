@@ -4,6 +4,9 @@ public enum ProjectionDecision: Sendable, Equatable {
     case idle
     /// Build the table in full as of `asOf`.
     case build(asOf: LSN, reason: BuildReason)
+    /// The table must be built, but the replica no longer shows the state at the cutoff: a capture lags far behind
+    /// the others. The cutoff will catch up with `base`.
+    case wait(base: LSN)
     /// Apply what changed between two LSNs.
     case advance(from: LSN, to: LSN)
     /// The checkpoint lies beyond the cutoff, which no step of the pipeline can cause.
@@ -28,12 +31,15 @@ public enum ProjectionDecision: Sendable, Equatable {
         replicaBase: LSN
     ) -> ProjectionDecision {
         guard cutoff > .zero else { return .idle }
-        guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
-            return .build(asOf: cutoff, reason: .new)
+        func build(_ reason: BuildReason) -> ProjectionDecision {
+            cutoff < replicaBase ? .wait(base: replicaBase) : .build(asOf: cutoff, reason: reason)
         }
-        if state.status == .initial { return .build(asOf: cutoff, reason: .requested) }
+        guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
+            return build(.new)
+        }
+        if state.status == .initial { return build(.requested) }
         if state.definitionHash != definitionHash || Set(state.checkpoints.keys) != captures {
-            return .build(asOf: cutoff, reason: .definitionChanged)
+            return build(.definitionChanged)
         }
         if checkpoint > cutoff {
             return .stop(
@@ -45,7 +51,7 @@ public enum ProjectionDecision: Sendable, Equatable {
                         """))
         }
         if checkpoint == cutoff { return .idle }
-        if checkpoint < replicaBase { return .build(asOf: cutoff, reason: .checkpointTooOld) }
+        if checkpoint < replicaBase { return build(.checkpointTooOld) }
         return .advance(from: checkpoint, to: cutoff)
     }
 

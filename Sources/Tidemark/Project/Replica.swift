@@ -25,10 +25,24 @@ public actor Replica {
     /// The captures by instance name.
     public let captures: [String: Capture]
 
+    /// When a log is folded into its base.
+    package struct FoldLimits: Sendable {
+        /// Changes a log may hold before it is folded.
+        package var threshold: Int
+        /// Changes it may hold before a projection that has stopped no longer keeps it from being folded.
+        package var stalled: Int
+
+        package init(threshold: Int = Replica.foldThreshold, stalled: Int = Replica.stalledThreshold) {
+            self.threshold = threshold
+            self.stalled = stalled
+        }
+    }
+
     private let database: Database
     private let session: Session
     private let store: any ServingStore
     private let logger: Logger
+    private let foldLimits: FoldLimits
     private var positions: [String: Position] = [:]
     private var pins: [String: Pin] = [:]
     /// The last piece of serial work; the next one waits for it.
@@ -59,14 +73,25 @@ public actor Replica {
         directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
         watermarks: [String: Watermark], logger: Logger
     ) async throws {
+        try await self.init(
+            directory: directory, memoryLimit: memoryLimit, captures: captures, store: store, watermarks: watermarks,
+            foldLimits: FoldLimits(), logger: logger)
+    }
+
+    /// The same with limits of its own, for tests that fold after a few changes.
+    package init(
+        directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
+        watermarks: [String: Watermark], foldLimits: FoldLimits, logger: Logger
+    ) async throws {
+        self.foldLimits = foldLimits
         self.captures = Dictionary(captures.map { ($0.instance, $0) }, uniquingKeysWith: { first, _ in first })
         self.store = store
         self.logger = logger
         let servingID = try await store.servingID()
         (database, positions) = try await ThreadExecutor(name: "replica.open").run {
-            let database = try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger)
-            let positions = try Self.reconcile(database, captures: captures, servingID: servingID)
-            return (database, positions)
+            try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger) { database in
+                try Self.reconcile(database, captures: captures, servingID: servingID)
+            }
         }
         session = try await Session(database: database, name: "replica")
 
@@ -103,19 +128,16 @@ public actor Replica {
         pins[projection] = Pin(captures: instances, checkpoint: checkpoint)
     }
 
-    /// Says that `projection` needs no earlier state any more, because it will be built in full.
-    public func unpin(_ projection: String) { pins[projection] = nil }
-
     /// Folds the logs that have grown past the threshold as far as the pins allow.
     public func foldIfDue() async throws {
-        for (instance, position) in positions where position.logRows > Self.foldThreshold {
+        for (instance, position) in positions where position.logRows > foldLimits.threshold {
             guard let capture = captures[instance] else { continue }
             var holders = pins.filter { $0.value.captures.contains(instance) }
-            if position.logRows > Self.stalledThreshold, let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
+            if position.logRows > foldLimits.stalled, let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
                 holders.values.contains(where: { $0.checkpoint > slowest.value.checkpoint })
             {
                 holders[slowest.key] = nil
-                unpin(slowest.key)
+                pins[slowest.key] = nil
                 logger.warning(
                     "a projection lags too far behind and will be built in full", metadata: ["projection": "\(slowest.key)"])
             }
@@ -227,13 +249,20 @@ public actor Replica {
 
     // MARK: Opening
 
-    private static func open(directory: URL?, memoryLimit: String, logger: Logger) throws -> Database {
+    /// Opens the file, or makes it anew when it or what `reconcile` finds in it cannot be read.
+    private static func open<Positions>(
+        directory: URL?, memoryLimit: String, logger: Logger, _ reconcile: (Database) throws -> Positions
+    ) throws -> (Database, Positions) {
+        func open(_ path: String?, _ options: [String: String]) throws -> (Database, Positions) {
+            let database = try Database(path: path, options: options)
+            return (database, try reconcile(database))
+        }
         var options = ["memory_limit": memoryLimit]
         guard let directory else {
             // Made only when DuckDB has to spill, and removed by it.
             options["temp_directory"] = FileManager.default.temporaryDirectory
                 .appending(path: "tidemark-spill-\(ProcessInfo.processInfo.processIdentifier)").path
-            return try Database(options: options)
+            return try open(nil, options)
         }
         do {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -244,9 +273,10 @@ public actor Replica {
         options["temp_directory"] = directory.appending(path: "spill").path
         let file = directory.appending(path: "state.duckdb")
         do {
-            return try Database(path: file.path, options: options)
+            return try open(file.path, options)
         } catch let error as DuckDBError {
-            if "\(error)".contains("lock") {
+            // The words of DuckDB's LocalFileSystem; a damaged file is about its "blocks".
+            if "\(error)".contains("Could not set lock on file") {
                 throw TidemarkError.unavailable(
                     """
                     the state directory \(directory.path) is in use by another process; stop it, or set STATE_DIR to \
@@ -260,7 +290,7 @@ public actor Replica {
             for path in [file.path, file.path + ".wal"] where FileManager.default.fileExists(atPath: path) {
                 try FileManager.default.removeItem(atPath: path)
             }
-            return try Database(path: file.path, options: options)
+            return try open(file.path, options)
         }
     }
 
