@@ -45,15 +45,15 @@ extension EmbeddedServing {
 
     // MARK: Commit
 
-    public func commit(_ commit: ProjectionCommit) async throws {
+    public func commit(_ commit: ProjectionCommit) async throws -> Int {
         let label = file.label
         let time = now()
-        try await file.write { db in
+        return try await file.write { db in
             let name = commit.table.projection
             try Self.requireState(commit, db)
-            try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
+            var rows = try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
                 .append(commit.changes.deletes)
-            try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
+            rows += try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
                 .append(commit.changes.upserts)
             try db.execute(
                 sql: """
@@ -70,9 +70,9 @@ extension EmbeddedServing {
                     WHERE projection_name = :name
                     """,
                 arguments: [
-                    "lsn": commit.to.blob, "time": commit.asOfTime?.description, "rows": commit.changes.rowCount,
-                    "name": name,
+                    "lsn": commit.to.blob, "time": commit.asOfTime?.description, "rows": rows, "name": name,
                 ])
+            return rows
         }
     }
 

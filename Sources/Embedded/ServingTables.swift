@@ -126,15 +126,15 @@ enum ServingTables {
         return "INSERT INTO \(quoted(table)) (\(quotedList(columns))) VALUES (\(parameters))"
     }
 
+    /// Inserts a row, or updates the one that has its key when it differs.
     static func upsert(_ table: ProjectionTable) -> String {
-        let others = table.columns.map(\.name).filter { !table.key.contains($0) }
-        let action =
-            others.isEmpty
-            ? "NOTHING"
-            : "UPDATE SET " + others.map { "\(quoted($0)) = excluded.\(quoted($0))" }.joined(separator: ", ")
+        let others = table.columns.map { quoted($0.name) }.filter { !table.key.map(quoted).contains($0) }
+        let target = quoted(table.name)
+        let sets = others.map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
+        let differs = others.map { "\(target).\($0) IS NOT excluded.\($0)" }.joined(separator: " OR ")
         return """
             \(insert(table.name, table.columns.map(\.name)))
-            ON CONFLICT (\(quotedList(table.key))) DO \(action)
+            ON CONFLICT (\(quotedList(table.key))) DO \(others.isEmpty ? "NOTHING" : "UPDATE SET \(sets) WHERE \(differs)")
             """
     }
 

@@ -83,13 +83,13 @@ public struct ProjectionWorker: Sendable {
             await pin(at: from)
             try await replica.takeIn(engine.instances, upTo: to)
             let changes = try await engine.changes(from: from, to: to)
-            try await store.commit(
+            let rows = try await store.commit(
                 ProjectionCommit(
                     table: engine.table, from: from, to: to, asOfTime: cutoff.commitTime,
                     captures: engine.instances.sorted(), definitionHash: engine.definitionHash, changes: changes))
             await pin(at: to)
             try await replica.foldIfDue()
-            return Step(asOf: to, asOfTime: cutoff.commitTime, rows: changes.rowCount)
+            return Step(asOf: to, asOfTime: cutoff.commitTime, rows: rows)
         case .build(let asOf, let reason):
             logger.info("building in full", metadata: ["because": "\(reason.rawValue)", "as_of_lsn": "\(asOf)"])
             await pin(at: asOf)

@@ -52,6 +52,8 @@ public actor Replica {
         var base: LSN
         var loaded: LSN
         var logRows: Int
+        /// The highest `__ord` in the log.
+        var lastOrdinal: Int64
     }
 
     /// How far a projection has come: the log after it must stay.
@@ -153,9 +155,13 @@ public actor Replica {
         let window = LSNWindow(after: position.loaded, through: lsn)
         let staged = try await store.staged(capture, in: window, blockRows: Ingestor.blockRows)
         let reader = BlockChannel.prefetch(staged)
-        let rows = try await session.run { connection in
-            try connection.transaction {
-                let rows = try Self.append(capture, from: reader, to: connection)
+        let ordinal = position.lastOrdinal
+        let rows: Int = try await session.run { connection in
+            // A window without changes, as of an idle capture, costs no transaction. The file's position stays behind
+            // then, and a restart looks at the empty window once more.
+            guard let first = try reader.next() else { return 0 }
+            return try connection.transaction {
+                let rows = try Self.append(capture, first, then: reader, after: ordinal, to: connection)
                 try connection.execute(
                     """
                     UPDATE replica.positions SET loaded_lsn = \(window.through.sqlLiteral)
@@ -164,6 +170,7 @@ public actor Replica {
                 return rows
             }
         }
+        positions[capture.instance]?.lastOrdinal += Int64(rows)
         positions[capture.instance]?.loaded = window.through
         positions[capture.instance]?.logRows += rows
         // A first load, or one after a lost file, is one big log: it becomes the base at once, up to where
@@ -174,15 +181,17 @@ public actor Replica {
         }
     }
 
+    /// Appends `first` and what follows it to the capture's log. Returns the number of changes.
     private static func append(
-        _ capture: Capture, from reader: any BlockReader<ChangeBatch>, to connection: Connection
+        _ capture: Capture, _ first: ChangeBatch, then reader: any BlockReader<ChangeBatch>, after lastOrdinal: Int64,
+        to connection: Connection
     ) throws -> Int {
         let log = ReplicaTables(capture).log
-        var ordinal = try connection.scalar("SELECT coalesce(max(__ord), 0) FROM \(log.qualified)").int64 ?? 0
-        let first = ordinal
+        var ordinal = lastOrdinal
         let appender = try connection.appender(schema: "replica", table: log.name)
         let chunk = appender.makeChunk()
-        while let block = try reader.next() {
+        var next: ChangeBatch? = first
+        while let block = next {
             for start in stride(from: 0, to: block.count, by: DataChunk.capacity) {
                 let rows = start..<min(start + DataChunk.capacity, block.count)
                 chunk.reset()
@@ -204,9 +213,10 @@ public actor Replica {
                 }
                 try appender.append(chunk)
             }
+            next = try reader.next()
         }
         try appender.close()
-        return Int(ordinal - first)
+        return Int(ordinal - lastOrdinal)
     }
 
     private func fold(_ capture: Capture, to lsn: LSN) async throws {
@@ -227,7 +237,7 @@ public actor Replica {
             try await session.run { connection in
                 try connection.transaction { try connection.execute(ReplicaTables(capture).create) }
             }
-            positions[instance] = Position(base: .zero, loaded: .zero, logRows: 0)
+            positions[instance] = Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
         }
     }
 
@@ -330,11 +340,14 @@ public actor Replica {
                 if let known, case .blob(let base) = known[0], case .blob(let loaded) = known[1],
                     let base = LSN(bytes: base), let loaded = LSN(bytes: loaded)
                 {
-                    let rows = try connection.scalar("SELECT count(*) FROM \(tables.log.qualified)").int64 ?? 0
-                    positions[capture.instance] = Position(base: base, loaded: loaded, logRows: Int(rows))
+                    let log = try connection.query(
+                        "SELECT count(*), coalesce(max(__ord), 0) FROM \(tables.log.qualified)"
+                    ).rows()[0]
+                    positions[capture.instance] = Position(
+                        base: base, loaded: loaded, logRows: Int(log[0].int64 ?? 0), lastOrdinal: log[1].int64 ?? 0)
                 } else {
                     try connection.execute(tables.create)
-                    positions[capture.instance] = Position(base: .zero, loaded: .zero, logRows: 0)
+                    positions[capture.instance] = Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
                 }
             }
             return positions
