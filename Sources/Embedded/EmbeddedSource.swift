@@ -131,13 +131,18 @@ public final class EmbeddedSource: ChangeSource {
             guard open else { return bounds }
             let clock = bounds.maxLSN.clock + 1
             let time = now()
-            try db.execute(
-                sql: "INSERT INTO cdc_lsn_time_mapping (start_lsn, tran_end_time) VALUES (?, ?)",
-                arguments: [clock, time.description])
-            try db.execute(sql: "UPDATE cdc_clock SET value = ? WHERE id = 1", arguments: [clock + 1])
+            try Self.closePosition(clock, db, at: time)
             return SourceBounds(maxLSN: LSN(clock: clock), maxCommitTime: time, captures: bounds.captures)
         }
         return closed ?? bounds
+    }
+
+    /// Ends the position the clock stands at, and begins the next one.
+    static func closePosition(_ clock: Int64, _ db: Database, at time: Timestamp) throws {
+        try db.execute(
+            sql: "INSERT INTO cdc_lsn_time_mapping (start_lsn, tran_end_time) VALUES (?, ?)",
+            arguments: [clock, time.description])
+        try db.execute(sql: "UPDATE cdc_clock SET value = ? WHERE id = 1", arguments: [clock + 1])
     }
 
     /// The bounds as of the last closed position, and whether there are changes past it.

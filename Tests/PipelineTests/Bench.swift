@@ -16,6 +16,8 @@ final class Bench {
 
     private(set) var source: EmbeddedSource
     private(set) var serving: EmbeddedServing
+    /// What ingestors and workers are given: `serving`, unless a test puts something before it.
+    lazy var store: any ServingStore = serving
     private(set) var captures: [Capture] = []
     private(set) var replica: Replica?
     private(set) var workers: [String: ProjectionWorker] = [:]
@@ -60,6 +62,7 @@ final class Bench {
         closeProjections()
         source = try EmbeddedSource(path: sourcePath)
         serving = try EmbeddedServing(path: servingPath)
+        store = serving
         try await prepare()
     }
 
@@ -76,16 +79,60 @@ final class Bench {
     ) async throws {
         closeProjections()
         let replica = try await Replica(
-            directory: state.map { URL(filePath: $0) }, memoryLimit: "200MB", captures: captures, store: serving,
+            directory: state.map { URL(filePath: $0) }, memoryLimit: "200MB", captures: captures, store: store,
             watermarks: watermarks(), foldLimits: foldLimits, logger: Self.logger)
         self.replica = replica
         for definition in definitions {
             let engine = try await ProjectionEngine(
                 definition: definition, captures: captures, session: replica.makeSession(name: definition.name))
-            let worker = ProjectionWorker(engine: engine, replica: replica, store: serving, logger: Self.logger)
+            let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: Self.logger)
             try await worker.pin(watermarks: watermarks())
             workers[definition.name] = worker
         }
+    }
+
+    /// Runs the service while `body` does what it does, and stops it.
+    ///
+    /// - Throws: what `body` throws, or else what the service ended with.
+    func running(
+        _ definitions: [ProjectionDefinition], state: String? = nil,
+        observe: @escaping @Sendable (PipelineEvent) -> Void = { _ in }, _ body: () async throws -> Void
+    ) async throws {
+        let pipeline = pipeline(definitions, state: state, observe: observe)
+        let run = Task { try await pipeline.run() }
+        do {
+            try await body()
+        } catch {
+            pipeline.stop()
+            _ = await run.result
+            throw error
+        }
+        pipeline.stop()
+        try await run.value
+    }
+
+    func pipeline(
+        _ definitions: [ProjectionDefinition], state: String? = nil,
+        observe: @escaping @Sendable (PipelineEvent) -> Void = { _ in }
+    ) -> Pipeline {
+        var options = Pipeline.Options()
+        options.sourceName = Self.sourceName
+        options.pollInterval = .milliseconds(10)
+        options.projectionInterval = .milliseconds(10)
+        options.stateDirectory = state.map { URL(filePath: $0) }
+        options.memoryLimit = "200MB"
+        return Pipeline(
+            source: source, store: store, definitions: definitions, options: options, logger: Self.logger, observe: observe)
+    }
+
+    /// The status and last error in one of the control tables.
+    func status(projection: String) throws -> [String?] {
+        try rows("SELECT status, last_error FROM ctl_projection_metadata WHERE projection_name = '\(projection)'").first ?? []
+    }
+
+    func status(capture table: String) throws -> [String?] {
+        try rows("SELECT status, last_error FROM ctl_ingestion_watermarks WHERE capture_instance = 'dbo_\(table)'").first
+            ?? []
     }
 
     static let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -101,7 +148,7 @@ final class Bench {
     }
 
     func ingestor(_ capture: Capture, maxRows: Int = 10_000) -> Ingestor {
-        Ingestor(capture: capture, sourceName: Self.sourceName, source: source, store: serving, maxRows: maxRows)
+        Ingestor(capture: capture, sourceName: Self.sourceName, source: source, store: store, maxRows: maxRows)
     }
 
     /// One window of one capture.

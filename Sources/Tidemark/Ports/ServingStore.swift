@@ -68,7 +68,8 @@ public protocol ServingStore: Sendable {
     /// - Returns: the number of rows written.
     func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int
 
-    /// Marks a projection ERROR; table and checkpoints stay.
+    /// Marks a projection ERROR; table and checkpoints stay. When a rebuild was asked for (status INIT), the
+    /// definition's hash is emptied, so that it is still made.
     func recordError(_ message: String, projection: String) async throws
 
     /// Asks the pipeline that holds the lease to build a projection anew (status INIT; the table stays as it is until then).

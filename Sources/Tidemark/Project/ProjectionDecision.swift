@@ -2,6 +2,8 @@
 public enum ProjectionDecision: Sendable, Equatable {
     /// The table is already true at the cutoff, or nothing has been ingested yet.
     case idle
+    /// The table is true at the cutoff, and shows an error of before: clear it.
+    case confirm(at: LSN)
     /// Build the table in full as of `asOf`.
     case build(asOf: LSN, reason: BuildReason)
     /// The table must be built, but the replica no longer shows the state at the cutoff: a capture lags far behind
@@ -50,7 +52,7 @@ public enum ProjectionDecision: Sendable, Equatable {
                         run `tidemark rebuild \(name)`
                         """))
         }
-        if checkpoint == cutoff { return .idle }
+        if checkpoint == cutoff { return state.status == .error ? .confirm(at: cutoff) : .idle }
         if checkpoint < replicaBase { return build(.checkpointTooOld) }
         return .advance(from: checkpoint, to: cutoff)
     }

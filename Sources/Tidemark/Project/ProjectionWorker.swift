@@ -74,6 +74,9 @@ public struct ProjectionWorker: Sendable {
         switch decision {
         case .idle:
             return nil
+        case .confirm(let at):
+            try await commit(ProjectionChanges(), from: at, to: at, asOfTime: cutoff.commitTime)
+            return nil
         case .wait(let base):
             logger.debug("waiting for the cutoff to reach the replica's base", metadata: ["base_lsn": "\(base)"])
             return nil
@@ -83,10 +86,7 @@ public struct ProjectionWorker: Sendable {
             await pin(at: from)
             try await replica.takeIn(engine.instances, upTo: to)
             let changes = try await engine.changes(from: from, to: to)
-            let rows = try await store.commit(
-                ProjectionCommit(
-                    table: engine.table, from: from, to: to, asOfTime: cutoff.commitTime,
-                    captures: engine.instances.sorted(), definitionHash: engine.definitionHash, changes: changes))
+            let rows = try await commit(changes, from: from, to: to, asOfTime: cutoff.commitTime)
             await pin(at: to)
             try await replica.foldIfDue()
             return Step(asOf: to, asOfTime: cutoff.commitTime, rows: rows)
@@ -98,6 +98,14 @@ public struct ProjectionWorker: Sendable {
             try await replica.foldIfDue()
             return Step(asOf: asOf, asOfTime: cutoff.commitTime, rows: rows, buildReason: reason)
         }
+    }
+
+    @discardableResult
+    private func commit(_ changes: ProjectionChanges, from: LSN, to: LSN, asOfTime: Timestamp?) async throws -> Int {
+        try await store.commit(
+            ProjectionCommit(
+                table: engine.table, from: from, to: to, asOfTime: asOfTime, captures: engine.instances.sorted(),
+                definitionHash: engine.definitionHash, changes: changes))
     }
 
     private func build(asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?) async throws -> Int {
