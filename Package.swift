@@ -100,5 +100,10 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
+        // Runs the built binary as a process; depends on it so that it is there.
+        .testTarget(
+            name: "CommandTests",
+            dependencies: ["TidemarkCLI", .product(name: "GRDB", package: "GRDB.swift")],
+            swiftSettings: swift),
     ]
 )

@@ -62,13 +62,23 @@ extension EmbeddedSource {
         }
     }
 
+    /// Whether there are tables other than those of SQLite and of change data capture.
+    public func hasTables() async throws -> Bool {
+        try await file.read { try Bool.fetchOne($0, sql: "SELECT EXISTS (SELECT 1 \(Self.ownTables))")! }
+    }
+
+    /// The tables of the source's owner.
+    private static let ownTables = """
+        FROM pragma_table_list AS tables
+        WHERE schema = 'main' AND type = 'table'
+            AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'cdc\\_%' ESCAPE '\\'
+        """
+
     private static func capturableTables(_ db: Database) throws -> [String] {
         try String.fetchAll(
             db,
             sql: """
-                SELECT name FROM pragma_table_list AS tables
-                WHERE schema = 'main' AND type = 'table'
-                    AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'cdc\\_%' ESCAPE '\\'
+                SELECT name \(ownTables)
                     AND EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE pk > 0)
                 ORDER BY name
                 """)

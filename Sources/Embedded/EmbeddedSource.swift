@@ -240,8 +240,10 @@ public final class EmbeddedSource: ChangeSource {
                 """, in: label)
             try statement.bind(first, at: 1)
             try statement.bind(last, at: 2)
+            let changeTable = CDCTables.changeTable(capture.instance)
             let decoder = SQLiteRowDecoder(
-                table: capture.table, columns: capture.columns, key: capture.key, first: 4)
+                table: capture.table, columns: capture.columns, key: capture.key, first: 4,
+                remedy: "correct it in \(capture.table) and in \(changeTable), and the capture goes on")
             return SQLiteCursor<ChangeBatch>.Opening(statement: statement) { statement in
                 try Self.nextBlock(statement, decoder, capture, window, blockRows)
             }

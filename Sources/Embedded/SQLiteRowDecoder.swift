@@ -13,13 +13,17 @@ struct SQLiteRowDecoder {
 
     private let table: String
     private let fields: [Field]
+    /// What to do about a value that does not fit, for the end of the sentence.
+    private let remedy: String?
 
     /// - Parameters:
     ///   - table: the table errors name.
     ///   - key: the columns that may not be NULL even when the table allows it.
     ///   - first: the position of the first column in the statement.
-    init(table: String, columns: [Column], key: [String], first: Int32) {
+    ///   - remedy: what to do about a value that does not fit.
+    init(table: String, columns: [Column], key: [String], first: Int32, remedy: String? = nil) {
         self.table = table
+        self.remedy = remedy
         fields = columns.enumerated().map { offset, column in
             Field(
                 name: column.name, type: column.type,
@@ -36,7 +40,8 @@ struct SQLiteRowDecoder {
             do throws(UnreadableText) {
                 try append(statement, fields[position], to: &vectors[position])
             } catch {
-                throw .value(table: table, column: fields[position].name, lsn: lsn, reason: error.reason)
+                let reason = remedy.map { "\(error.reason); \($0)" } ?? error.reason
+                throw .value(table: table, column: fields[position].name, lsn: lsn, reason: reason)
             }
         }
     }

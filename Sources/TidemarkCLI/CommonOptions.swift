@@ -6,8 +6,8 @@ struct CommonOptions: ParsableArguments {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "Read settings from this YAML file (default: tidemark.yml here, if there is one).",
-            discussion: "Environment variables win over the file.", valueName: "file"))
+            "YAML file of settings; environment variables win over it (default: tidemark.yml here, if there is one).",
+            valueName: "file"))
     var config: String?
 
     /// The settings: the environment, over the file, over the defaults.

@@ -8,16 +8,18 @@ import Tidemark
 struct Databases: Sendable {
     let source: any ChangeSource
     let serving: any ServingStore
-    private let settings: Settings
 
-    /// Opens both databases.
+    /// Opens both databases, which `bootstrap` has made.
     ///
-    /// - Throws: `TidemarkError.unavailable` when one cannot be opened, `.configuration` for a DSN this build has
-    ///   no driver for.
-    init(_ settings: Settings) throws {
-        self.settings = settings
-        source = try EmbeddedSource(path: Self.path(settings.source))
-        serving = try EmbeddedServing(path: Self.path(settings.serving))
+    /// - Throws: `TidemarkError.unavailable` when one is missing, not set up or cannot be opened, `.configuration`
+    ///   for a DSN this build has no driver for.
+    init(_ settings: Settings) async throws {
+        source = try EmbeddedSource(path: Self.existing(settings.source, role: "source", setting: .sourceDSN))
+        let serving = try EmbeddedServing(
+            path: Self.existing(settings.serving, role: "serving", setting: .servingDSN))
+        // Asks whether the control tables are there, and says what to do when they are not.
+        _ = try await serving.servingID()
+        self.serving = serving
     }
 
     /// Creates what is missing for the pipeline: the sample tables where the source has none, change data capture,
@@ -33,13 +35,13 @@ struct Databases: Sendable {
                     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
                 } catch {
                     throw TidemarkError.unavailable(
-                        "the folder \(folder.relativePath) cannot be made: \(error.localizedDescription)")
+                        "the folder \(folder.relativePath) cannot be made: \(FileFailure.reason(error))")
                 }
             }
         }
         let source = try EmbeddedSource(path: path(settings.source))
         var enabled = try await source.enableCDC()
-        if try await source.captures().isEmpty {
+        if try await !source.hasTables() {
             for (name, script) in FileTree.embedded.subtree("sql/sqlite/source").files.sorted(by: { $0.key < $1.key }) {
                 try await source.execute(script: script)
                 done.append("source: applied sql/sqlite/source/\(name)")
@@ -47,9 +49,16 @@ struct Databases: Sendable {
             enabled = try await source.enableCDC()
         }
         done += enabled.map { "source: enabled change data capture, capture instance \($0)" }
+        let captures = try await source.captures()
+        guard !captures.isEmpty else {
+            throw TidemarkError.schema(
+                "no table of \(settings.source) has a primary key, by which changes are told apart; give one to those to capture"
+            )
+        }
+        done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
         let serving = try EmbeddedServing(path: path(settings.serving))
         try await serving.bootstrap()
-        for capture in try await source.captures() {
+        for capture in captures {
             try await serving.prepareStaging(for: capture, source: settings.sourceName)
         }
         done.append("serving: control and staging tables are in place")
@@ -57,7 +66,31 @@ struct Databases: Sendable {
     }
 
     /// A connection that writes the source as an application does.
-    func writer() async throws -> any SourceWriter { try await EmbeddedWriter(path: Self.path(settings.source)) }
+    ///
+    /// - Throws: `TidemarkError.unavailable` also when the source lacks one of the tables a `Workload` writes.
+    static func writer(_ settings: Settings) async throws -> any SourceWriter {
+        let path = try existing(settings.source, role: "source", setting: .sourceDSN)
+        let tables = try await EmbeddedSource(path: path).captures().map(\.table)
+        if let missing = Workload.tables.first(where: { !tables.contains($0) }) {
+            throw TidemarkError.unavailable(
+                """
+                the load is for the sample tables \(Workload.tables.joined(separator: ", ")), and \(settings.source) has no \
+                captured table \(missing); bootstrap makes them in an empty source
+                """)
+        }
+        return try await EmbeddedWriter(path: path)
+    }
+
+    /// The path of a database that is there. To open a missing one would make an empty file, far from a mistyped path.
+    private static func existing(_ dsn: DSN, role: String, setting: SettingKey) throws -> String {
+        let path = try path(dsn)
+        guard FileManager.default.fileExists(atPath: path) else {
+            throw TidemarkError.unavailable(
+                "there is no \(role) database \(path): run tidemark bootstrap to make it, or correct \(setting.variable)"
+            )
+        }
+        return path
+    }
 
     private static func path(_ dsn: DSN) throws -> String {
         switch dsn {

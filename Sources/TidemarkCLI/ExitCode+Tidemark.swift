@@ -20,7 +20,7 @@ extension ExitCode {
     init(for error: any Error) {
         switch error {
         case let code as ExitCode: self = code
-        case TidemarkError.configuration: self = .configuration
+        case TidemarkError.configuration, TidemarkError.projection: self = .configuration
         case TidemarkError.unavailable: self = .databaseUnavailable
         case TidemarkError.conflict: self = .leaseHeld
         default: self = .internalError

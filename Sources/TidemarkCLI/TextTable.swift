@@ -16,6 +16,14 @@ struct TextTable {
     }
 }
 
+extension String {
+    /// The lines, each set in by two spaces.
+    var indented: String {
+        split(separator: "\n", omittingEmptySubsequences: false)
+            .map { $0.isEmpty ? "" : "  \($0)" }.joined(separator: "\n")
+    }
+}
+
 extension Double {
     /// The number with a fixed count of digits after the point.
     func formatted(decimals: Int) -> String {

@@ -12,15 +12,28 @@ struct TidemarkCommand: AsyncParsableCommand {
             serving database, transforms them with DuckDB, and commits each projection together with the log position \
             it is true at.
 
+            Example:
+              tidemark demo                      watch it work, on throw-away databases
+              tidemark bootstrap                 prepare the databases in data/
+              tidemark loadgen --duration 60s &  put a shop's load on the source
+              tidemark run                       keep the projections in step with it
+
             Settings come from the environment, or from the same names in small letters in tidemark.yml:
 
               SOURCE_DSN, SERVING_DSN   the databases, e.g. sqlite:data/source.db
+              SOURCE_DSN_FILE, ...      or a file to read the DSN from
+              SOURCE_NAME               name the watermarks are kept under: source1
               POLL_INTERVAL             pause between two looks at the log: 200ms
+              CDC_BATCH_MAX_ROWS        changes in one window at most: 50000
+              PROJECTION_INTERVAL       pause between two commits of a projection: 200ms
               ENABLE_PROJ_<NAME>        switches a projection: true or false
               PROJECTIONS_DIR           your projections, not the built-in ones
+              STATE_DIR                 where the replica is kept: data/state
+              DUCKDB_MEMORY_LIMIT       memory for DuckDB: 1GB
+              LOG_LEVEL, LOG_FORMAT     debug, info, warning, error; text or json
 
-            Exit codes: 0 success, 1 verify found a difference, 64 wrong usage, 69 a database is not available, \
-            70 internal error, 75 another pipeline is at work, 78 wrong configuration.
+            Exit codes: 0 success, 1 verify found a difference, 64 wrong usage, 69 a database is not available or \
+            not set up, 70 any other error, 75 another pipeline is at work, 78 wrong configuration.
             """,
         version: "0.1.0",
         subcommands: [
@@ -51,7 +64,8 @@ struct TidemarkCommand: AsyncParsableCommand {
     private static func end(parsing error: any Error) -> Never {
         let code = exitCode(for: error)
         if code.isSuccess { exit(withError: error) }
-        printError(message(for: error) + " (see tidemark --help)")
+        Console.complaint(
+            UsageError(message(for: error), arguments: Array(CommandLine.arguments.dropFirst())).description)
         exit(withError: code)
     }
 
@@ -60,13 +74,7 @@ struct TidemarkCommand: AsyncParsableCommand {
         // What the argument parser knows itself: a request for help, or a mistake that only run() could find.
         if exitCode(for: error).isSuccess { exit(withError: error) }
         if error is ValidationError { end(parsing: error) }
-        if !(error is ExitCode) { printError("\(error)") }
+        if !(error is ExitCode) { Console.complaint("\(error)") }
         exit(withError: ExitCode(for: error))
-    }
-
-    /// One line on standard error.
-    private static func printError(_ message: String) {
-        let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
-        FileHandle.standardError.write(Data("tidemark: \(line)\n".utf8))
     }
 }

@@ -21,7 +21,17 @@ public struct Verifier: Sendable {
         }
 
         public var subject: Subject
-        public var difference: ProjectionDifference
+        public var outcome: Outcome
+
+        public enum Outcome: Sendable, Equatable {
+            case compared(ProjectionDifference)
+            /// The comparison was not possible, such as over a value that cannot be read.
+            case failed(String)
+        }
+
+        public var isEqual: Bool {
+            if case .compared(let difference) = outcome { difference.isEmpty } else { false }
+        }
     }
 
     /// Lines of a sample on each side.
@@ -47,24 +57,28 @@ public struct Verifier: Sendable {
 
     /// Checks projections as of where each stands now.
     ///
-    /// - Throws: `TidemarkError.projection` for one that was never built, is wrong, or is not the one the
-    ///   table was built with.
+    /// One that cannot be compared does not keep the others from being.
+    ///
+    /// - Throws: `TidemarkError.unavailable` for one that was never built, or whose definition is not the one its table
+    ///   was built with; `.projection` for one that is wrong.
     public func projections(_ definitions: [ProjectionDefinition]) async throws -> [Finding] {
         var engines: [ProjectionEngine] = []
         for definition in definitions {
             let session = try await replica.makeSession(name: definition.name)
             let engine = try await ProjectionEngine(definition: definition, captures: captures, session: session)
             guard let state = try await store.projection(definition.name), let asOf = state.asOfLSN else {
-                throw TidemarkError.projection(
-                    name: definition.name, reason: "it has not been built yet; start `tidemark run` and try again")
+                throw TidemarkError.unavailable(
+                    """
+                    projection \(definition.name) has not been built yet; start `tidemark run`, or see `tidemark status` \
+                    for what keeps it from being built
+                    """)
             }
             guard state.definitionHash == engine.definitionHash else {
-                throw TidemarkError.projection(
-                    name: definition.name,
-                    reason: """
-                        its definition changed since its table was built; `tidemark run` builds it anew at its next start, or \
-                        run `tidemark rebuild \(definition.name)`
-                        """)
+                throw TidemarkError.unavailable(
+                    """
+                    the definition of projection \(definition.name) changed since its table was built; `tidemark run` builds \
+                    it anew at its next start, or run `tidemark rebuild \(definition.name)`
+                    """)
             }
             // A projection can only move forward, so its state stays showable whatever is loaded first.
             await replica.pin(definition.name, captures: engine.instances, at: asOf)
@@ -72,14 +86,28 @@ public struct Verifier: Sendable {
         }
         var findings: [Finding] = []
         for engine in engines {
-            let (state, rows) = try await store.readProjection(
-                engine.definition.name, columns: engine.table.columns, blockRows: Ingestor.blockRows)
-            guard let asOf = state.asOfLSN else { continue }
-            try await replica.takeIn(engine.instances, upTo: asOf)
-            let difference = try await engine.differences(asOf: asOf, from: rows, sample: Self.sampleSize)
-            findings.append(Finding(subject: .projection(engine.definition.name, asOf: asOf), difference: difference))
+            let name = engine.definition.name
+            var checked = try await store.projection(name)?.asOfLSN ?? .zero
+            let outcome = try await outcome {
+                let (state, rows) = try await store.readProjection(
+                    name, columns: engine.table.columns, blockRows: Ingestor.blockRows)
+                checked = state.asOfLSN ?? checked
+                try await replica.takeIn(engine.instances, upTo: checked)
+                return try await engine.differences(asOf: checked, from: rows, sample: Self.sampleSize)
+            }
+            findings.append(Finding(subject: .projection(name, asOf: checked), outcome: outcome))
         }
         return findings
+    }
+
+    private func outcome(_ compare: () async throws -> ProjectionDifference) async throws -> Finding.Outcome {
+        do {
+            return .compared(try await compare())
+        } catch let error as TidemarkError {
+            // The whole check cannot go on without a database.
+            if case .unavailable = error { throw error }
+            return .failed("\(error)")
+        }
     }
 
     /// Checks the staged state of every capture against its source table.
@@ -89,13 +117,21 @@ public struct Verifier: Sendable {
             guard let watermark = try await store.watermarks(source: sourceName)[capture.instance]?.lastIngestedLSN,
                 watermark > .zero
             else { continue }
-            try await replica.takeIn([capture.instance], upTo: watermark)
-            findings.append(try await check(capture, asOf: watermark))
+            var inFlight = 0
+            let outcome = try await outcome {
+                try await replica.takeIn([capture.instance], upTo: watermark)
+                let (difference, changed) = try await compare(capture, asOf: watermark)
+                inFlight = changed
+                return difference
+            }
+            findings.append(
+                Finding(subject: .source(table: capture.table, asOf: watermark, inFlight: inFlight), outcome: outcome))
         }
         return findings
     }
 
-    private func check(_ capture: Capture, asOf watermark: LSN) async throws -> Finding {
+    /// How the staged state differs from the source table, and how many keys changed since and were left out.
+    private func compare(_ capture: Capture, asOf watermark: LSN) async throws -> (ProjectionDifference, Int) {
         // The order matters: rows first, then the log's end, so that whatever the rows show beyond the
         // watermark is among the changes read after.
         let rows = try await source.rows(of: capture, blockRows: Ingestor.blockRows)
@@ -115,17 +151,18 @@ public struct Verifier: Sendable {
             of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), blockRows: Ingestor.blockRows)
         return try await session.run { connection in
             let key = SQLText.list(capture.key)
-            try connection.createTable("changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
+            try connection.createTable(
+                "changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
             try connection.execute(
                 """
                 CREATE TEMP TABLE __expected AS SELECT * FROM staged ANTI JOIN changed_since USING (\(key));
                 CREATE OR REPLACE TEMP TABLE __actual AS SELECT * FROM __actual ANTI JOIN changed_since USING (\(key));
                 """)
-            let inFlight = try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM changed_since)").int64 ?? 0
-            return Finding(
-                subject: .source(table: capture.table, asOf: watermark, inFlight: Int(inFlight)),
-                difference: try ProjectionDifference(
-                    connection, table: table, expected: "__expected", sample: Self.sampleSize))
+            let inFlight =
+                try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM changed_since)").int64 ?? 0
+            let difference = try ProjectionDifference(
+                connection, table: table, expected: "__expected", sample: Self.sampleSize)
+            return (difference, Int(inFlight))
         }
     }
 }

@@ -34,7 +34,9 @@ public struct LoadGenerator: Sendable {
             if count > 0 {
                 var group: [[String]] = []
                 for _ in 0..<count { group.append(workload.next(at: .now())) }
-                observe(try await writer.write(group))
+                // In a task of its own: a group at hand is written to its end, and counted, when this one is cancelled.
+                let due = group
+                observe(try await Task { [writer] in try await writer.write(due) }.value)
                 planned += count
                 written += count
             }

@@ -22,6 +22,9 @@ public struct Workload: Sendable {
         }
     }
 
+    /// The tables it writes.
+    public static let tables = ["customers", "orders", "payments"]
+
     static let segments = ["RETAIL", "WHOLESALE", "ONLINE", "PARTNER"]
     static let statuses = ["NEW", "PICKED", "SHIPPED", "DELIVERED", "RETURNED"]
     /// Most changes hit recent orders, as they do in a shop.

@@ -22,7 +22,8 @@ extension TidemarkError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .value(let table, let column, let lsn, let reason):
-            "\(table).\(column) at LSN \(lsn): \(reason)"
+            // A row of the source table itself has no LSN.
+            "\(table).\(column)\(lsn == .zero ? "" : " at LSN \(lsn)"): \(reason)"
         case .schema(let message), .conflict(let message), .unavailable(let message),
             .configuration(let message):
             message

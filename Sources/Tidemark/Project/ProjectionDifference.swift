@@ -31,9 +31,15 @@ public struct ProjectionDifference: Sendable, Equatable {
         for (label, rows) in [("missing", missing), ("unexpected", unexpected)] {
             let order = SQLText.list(table.key)
             for row in try connection.query("SELECT * FROM \(rows) ORDER BY \(order) LIMIT \(limit)").rows() {
-                let values = zip(table.columns, row).map { "\($0.name) = \($1)" }
+                let values = zip(table.columns, row).map { "\($0.name) = \(Self.text($1))" }
                 sample.append("\(label): \(values.joined(separator: ", "))")
             }
         }
+    }
+
+    /// A value as a person reads it: an LSN is a blob, and shown as LSNs are.
+    private static func text(_ value: Value) -> String {
+        guard case .blob(let bytes) = value else { return "\(value)" }
+        return "0x" + bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }
 }

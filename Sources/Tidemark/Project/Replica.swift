@@ -278,7 +278,7 @@ public actor Replica {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         } catch {
             throw TidemarkError.unavailable(
-                "the state directory \(directory.path) cannot be made: \(error.localizedDescription)")
+                "the state directory \(directory.path) cannot be made: \(FileFailure.reason(error))")
         }
         options["temp_directory"] = directory.appending(path: "spill").path
         let file = directory.appending(path: "state.duckdb")

@@ -13,7 +13,9 @@ struct BootstrapCommand: AsyncParsableCommand {
             Run it again after adding a table to the source, and restart the pipeline.
 
             Example:
+              tidemark bootstrap
               SOURCE_DSN=sqlite:shop.db SERVING_DSN=sqlite:serving.db tidemark bootstrap
+              tidemark bootstrap --wait 60s
             """)
 
     @OptionGroup var common: CommonOptions
@@ -29,12 +31,17 @@ struct BootstrapCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try common.settings()
         let deadline = ContinuousClock.now + wait
+        var isWaiting = false
         while true {
             do {
-                for line in try await Databases.bootstrap(settings) { print(line) }
+                for line in try await Databases.bootstrap(settings) { Console.line(line) }
                 return
             } catch let error as TidemarkError {
                 guard case .unavailable = error, ContinuousClock.now < deadline else { throw error }
+                if !isWaiting {
+                    Console.complaint("waiting up to \(wait.defaultValueDescription): \(error)")
+                    isWaiting = true
+                }
                 try await Task.sleep(for: Self.retryInterval)
             }
         }

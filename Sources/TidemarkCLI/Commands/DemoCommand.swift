@@ -11,11 +11,12 @@ struct DemoCommand: AsyncParsableCommand {
             Makes two SQLite databases in a throw-away folder, puts a shop's load on the source, runs the pipeline, and \
             shows how fresh the projections are: from the commit of each source transaction to the commit of the \
             projection that shows it. Then the load stops, the pipeline catches up, and every projection and source table \
-            is verified. Exit code 0 only if all is equal.
+            is verified. Exit code 0 only if all is equal. Ctrl-C ends the load early; a second one quits.
 
             Example:
               tidemark demo --duration 30s --rate 2000
-              tidemark demo --dir shop --keep && sqlite3 shop/serving.db 'SELECT * FROM proj_orders_latest LIMIT 5'
+              tidemark demo --dir shop --keep
+              sqlite3 shop/serving.db 'SELECT * FROM proj_orders_latest LIMIT 5'
             """)
 
     @Option(name: .long, help: ArgumentHelp("How long the load lasts.", valueName: "duration"))
@@ -27,7 +28,9 @@ struct DemoCommand: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Folder of the databases (default: a temporary one).", valueName: "folder"))
     var dir: String?
 
-    @Flag(name: .long, help: "Keep the databases, to look into them afterwards.")
+    @Flag(
+        name: .long,
+        help: "Keep the databases, to look into them afterwards. Those that were there before are always kept.")
     var keep = false
 
     @Option(name: .long, help: ArgumentHelp("The same seed writes the same transactions.", valueName: "n"))
@@ -46,16 +49,25 @@ struct DemoCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let folder = try makeFolder()
-        let settings = try settings(in: folder)
-        // Databases that were there before are the user's: the demo goes on in them, and leaves them.
-        let isFirst = !["source.db", "serving.db"].contains {
-            FileManager.default.fileExists(atPath: folder.appending(path: $0).path)
+        let place = try DemoFolder(dir, keep: keep)
+        let loading = EndableWork()
+        try await Interruption.handled { signal, count in
+            if count == 1, loading.isRunning {
+                loading.end()
+            } else {
+                place.clear()
+                Interruption.exit(by: signal)
+            }
+        } during: {
+            defer { place.clear() }
+            try await run(in: place, loading: loading)
         }
-        let keep = keep || !isFirst
-        defer { if !keep { Self.remove(folder, isTemporary: dir == nil) } }
+    }
+
+    private func run(in place: DemoFolder, loading: EndableWork) async throws {
+        let settings = try settings(in: place.url)
         _ = try await Databases.bootstrap(settings)
-        let databases = try Databases(settings)
+        let databases = try await Databases(settings)
 
         let monitor = DemoMonitor(projections: settings.enabledProjections.map(\.definition.name))
         let pipeline = Pipeline(
@@ -64,37 +76,46 @@ struct DemoCommand: AsyncParsableCommand {
             logger: LoggerFactory(level: .warning, format: .text).logger("tidemark"),
             observe: { monitor.observed($0) })
         let running = Task {
-            defer { pipeline.stop() }
+            // A pipeline that cannot work ends the load, and the wait for it.
+            defer {
+                monitor.pipelineEnded()
+                loading.end()
+            }
             try await pipeline.run()
         }
-        print("databases in \(folder.path); \(rate) transactions a second for \(duration.defaultValueDescription)")
+        Console.line(
+            "databases in \(place.url.path); \(rate.grouped) transactions a second for \(duration.defaultValueDescription)"
+        )
 
         let written: Int
         do {
-            written = try await load(databases, monitor)
-            try await catchUp(monitor, running)
+            let writer = try await Databases.writer(settings)
+            written = try await loading.run { try await load(writer, monitor) }
+            try await catchUp(monitor)
         } catch {
             pipeline.stop()
-            _ = await running.result
+            // A pipeline that ended by itself knows why.
+            try await running.value
             throw error
         }
         pipeline.stop()
         try await running.value
 
-        print(summary(monitor.figures, written: written))
+        Console.line(summary(monitor.figures, written: written))
         let report = try await VerifyReport(
             databases: databases, settings: settings, definitions: settings.enabledDefinitions, withSources: true)
-        print("\nverify")
-        for line in report.lines { print("  \(line)") }
-        if keep { print("\nkept in \(folder.path)") }
+        Console.line("\nverify")
+        Console.line(report.text.indented)
+        if place.isKept { Console.line("\nkept in \(place.url.path)") }
         if !report.isEqual { throw ExitCode.verificationFailed }
     }
 
-    /// Writes the load, and shows how the pipeline follows.
-    private func load(_ databases: Databases, _ monitor: DemoMonitor) async throws -> Int {
-        let writer = try await databases.writer()
+    /// Writes the load, and shows how the pipeline follows. Returns the number of transactions.
+    private func load(_ writer: any SourceWriter, _ monitor: DemoMonitor) async throws -> Int {
         var workload = try await Workload(seed: seed, continuing: writer)
-        monitor.committed(try await writer.write([workload.customers(Self.customers, at: .now())]))
+        let customers = workload.customers(Self.customers, at: .now())
+        // In a task of its own, which an early end does not cut off.
+        monitor.committed(try await Task { try await writer.write([customers]) }.value)
         let view = DemoView()
         let drawing = Task {
             var lines = 0
@@ -102,7 +123,7 @@ struct DemoCommand: AsyncParsableCommand {
                 lines = view.draw(monitor.figures, over: lines)
                 do { try await Task.sleep(for: view.interval) } catch { break }
             }
-            _ = view.draw(monitor.figures, over: lines)
+            if view.isTerminal { _ = view.draw(monitor.figures, over: lines) }
         }
         defer { drawing.cancel() }
         let written = try await LoadGenerator(writer: writer) { monitor.committed($0) }
@@ -112,11 +133,12 @@ struct DemoCommand: AsyncParsableCommand {
         return written + 1
     }
 
-    private func catchUp(_ monitor: DemoMonitor, _ running: Task<Void, any Error>) async throws {
+    private func catchUp(_ monitor: DemoMonitor) async throws {
         let deadline = ContinuousClock.now + Self.catchUpLimit
         while !monitor.isCaughtUp {
-            guard ContinuousClock.now < deadline else {
-                let errors = monitor.figures.projections.compactMap { name, line in line.error.map { "\(name): \($0)" } }
+            guard ContinuousClock.now < deadline, !monitor.hasPipelineEnded else {
+                let errors = monitor.figures.projections.compactMap { name, line in line.error.map { "\(name): \($0)" }
+                }
                 throw TidemarkError.unavailable(
                     "the pipeline did not catch up within \(Self.catchUpLimit.defaultValueDescription). "
                         + errors.joined(separator: "; "))
@@ -126,49 +148,29 @@ struct DemoCommand: AsyncParsableCommand {
     }
 
     private func summary(_ figures: DemoMonitor.Figures, written: Int) -> String {
-        var lines = ["", "summary", "  source transactions  \(written.grouped)"]
+        var captures = TextTable(["CAPTURE", "CHANGES"])
         for (name, line) in figures.captures.sorted(by: { $0.key < $1.key }) {
-            lines.append("  changes of \(name)  \(line.rows.grouped)")
+            captures.add([name, line.rows.grouped])
         }
+        var projections = TextTable(["PROJECTION", "COMMITS", "ROWS WRITTEN", "FRESHNESS P50", "P95", "P99", "MAX"])
         for (name, line) in figures.projections.sorted(by: { $0.key < $1.key }) {
-            let histogram = line.freshness
-            lines.append("  \(name)  \(line.commits.grouped) commits, \(line.rows.grouped) rows written")
-            let percentiles = [("p50", 0.5), ("p95", 0.95), ("p99", 0.99)].map { label, fraction in
-                "\(label) \(DemoView.milliseconds(histogram.percentile(fraction)))"
-            }
-            lines.append(
-                "    freshness  \(percentiles.joined(separator: "  "))  max \(DemoView.milliseconds(histogram.maximum))")
+            let percentiles = [0.5, 0.95, 0.99].map { DemoView.milliseconds(line.freshness.percentile($0)) }
+            projections.add(
+                [name, line.commits.grouped, line.rows.grouped] + percentiles
+                    + [DemoView.milliseconds(line.freshness.maximum)])
         }
-        return lines.joined(separator: "\n")
+        return """
+
+            summary
+              \(written.grouped) transactions on the source
+
+            \(captures.text.indented)
+
+            \(projections.text.indented)
+            """
     }
 
     // MARK: Set-up
-
-    private func makeFolder() throws -> URL {
-        let folder =
-            dir.map { URL(filePath: $0) }
-            ?? FileManager.default.temporaryDirectory.appending(path: "tidemark-demo-\(UUID().uuidString.prefix(8))")
-        do {
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        } catch {
-            throw TidemarkError.unavailable("the folder \(folder.path) cannot be made: \(error.localizedDescription)")
-        }
-        return folder
-    }
-
-    /// Removes what the demo made; a folder the user named stays, with whatever else is in it.
-    private static func remove(_ folder: URL, isTemporary: Bool) {
-        let manager = FileManager.default
-        let made = ["source.db", "serving.db"].flatMap { [$0, $0 + "-wal", $0 + "-shm", $0 + ".lock"] } + ["state"]
-        for path in isTemporary ? [folder] : made.map({ folder.appending(path: $0) })
-        where manager.fileExists(atPath: path.path) {
-            do {
-                try manager.removeItem(at: path)
-            } catch {
-                print("\(path.path) could not be removed: \(error.localizedDescription)")
-            }
-        }
-    }
 
     private func settings(in folder: URL) throws -> Settings {
         // Only what the demo is about; settings of the user's pipeline have no say here.

@@ -30,19 +30,47 @@ struct RebuildCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try common.settings()
         guard let definition = try settings.definitions(named: projection).first else { return }
-        let databases = try Databases(settings)
+        let databases = try await Databases(settings)
         let store = databases.serving
         let before = try await store.projection(projection)
-        if let lease = try await store.acquireLease() {
-            defer { lease.release() }
-            let logger = LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark")
-            let rows = try await rebuild(definition, databases, settings, logger: logger)
-            print("rebuilt \(projection): \(rows) rows")
-        } else {
-            try await store.requestRebuild(projection: projection)
-            let state = try await waitForPipeline(store, builtBefore: before?.builtAt)
-            print("rebuilt \(projection) by the running pipeline, as of LSN \(state.asOfLSN ?? .zero)")
+        try await store.requestRebuild(projection: projection)
+        let deadline = ContinuousClock.now + timeout
+        var isWaiting = false
+        while ContinuousClock.now < deadline {
+            // Free when no pipeline runs, also when one ends while this command waits for it.
+            if let lease = try await store.acquireLease() {
+                defer { lease.release() }
+                if isWaiting { Console.complaint("the pipeline is gone; rebuilding \(projection) here") }
+                let logger = LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark")
+                let rows = try await rebuild(definition, databases, settings, logger: logger)
+                Console.line("rebuilt \(projection): \(rows) rows")
+                return
+            }
+            if !isWaiting {
+                // Said before the wait, and apart from the result.
+                Console.complaint("a pipeline is running; it is asked to rebuild \(projection)")
+                isWaiting = true
+            }
+            try await Task.sleep(for: Self.lookInterval)
+            if let state = try await rebuilt(in: store, since: before?.builtAt) {
+                Console.line("rebuilt \(projection) by the running pipeline, as of LSN \(state.asOfLSN ?? .zero)")
+                return
+            }
         }
+        throw TidemarkError.unavailable(
+            """
+            the running pipeline did not rebuild \(projection) within \(timeout.defaultValueDescription); see its log, and \
+            whether the projection is enabled there. The request stands
+            """)
+    }
+
+    /// The projection's state when the running pipeline has built it anew; `nil` while it has not.
+    private func rebuilt(in store: any ServingStore, since builtBefore: Timestamp?) async throws -> ProjectionState? {
+        guard let state = try await store.projection(projection) else { return nil }
+        if state.status == .error {
+            throw TidemarkError.projection(name: projection, reason: state.lastError ?? "the rebuild failed")
+        }
+        return state.status == .ok && state.builtAt != builtBefore ? state : nil
     }
 
     private func rebuild(
@@ -53,31 +81,18 @@ struct RebuildCommand: AsyncParsableCommand {
         let replica = try await Replica(
             directory: settings.pipelineOptions.stateDirectory, memoryLimit: settings.duckDBMemoryLimit,
             captures: captures, store: databases.serving, watermarks: watermarks, logger: logger)
+        // The replica keeps what the other projections need for their next step.
+        for (name, state) in try await databases.serving.projections() {
+            guard let checkpoint = state.checkpoints.values.min() else { continue }
+            await replica.pin(name, captures: Set(state.checkpoints.keys), at: checkpoint)
+        }
         let engine = try await ProjectionEngine(
             definition: definition, captures: captures, session: try await replica.makeSession(name: definition.name))
-        try await databases.serving.requestRebuild(projection: definition.name)
         let worker = ProjectionWorker(engine: engine, replica: replica, store: databases.serving, logger: logger)
         guard let step = try await worker.step(watermarks: watermarks) else {
-            throw TidemarkError.projection(
-                name: definition.name, reason: "nothing is staged yet; start `tidemark run` first")
+            throw TidemarkError.unavailable(
+                "projection \(definition.name): nothing is staged yet; start `tidemark run` first")
         }
         return step.rows
-    }
-
-    private func waitForPipeline(_ store: any ServingStore, builtBefore: Timestamp?) async throws -> ProjectionState {
-        let deadline = ContinuousClock.now + timeout
-        while ContinuousClock.now < deadline {
-            try await Task.sleep(for: Self.lookInterval)
-            guard let state = try await store.projection(projection) else { continue }
-            if state.status == .ok, state.builtAt != builtBefore { return state }
-            if state.status == .error {
-                throw TidemarkError.projection(name: projection, reason: state.lastError ?? "the rebuild failed")
-            }
-        }
-        throw TidemarkError.unavailable(
-            """
-            the running pipeline did not rebuild \(projection) within \(timeout); see its log, and whether the projection is \
-            enabled there. The request stands
-            """)
     }
 }

@@ -20,7 +20,8 @@ struct RunCommand: AsyncParsableCommand {
 
             Example:
               tidemark bootstrap && tidemark run
-              ENABLE_PROJ_ORDERS_LATEST=false POLL_INTERVAL=1s tidemark run
+              ENABLE_PROJ_ORDERS_LATEST=false tidemark run
+              LOG_FORMAT=json tidemark run 2>> tidemark.log
             """)
 
     @OptionGroup var common: CommonOptions
@@ -30,21 +31,23 @@ struct RunCommand: AsyncParsableCommand {
     private static let grace: Duration = .seconds(4)
 
     func run() async throws {
+        // Whoever reads the log may go away; the pipeline stays.
+        signal(SIGPIPE, SIG_IGN)
         let settings = try common.settings()
         let logger = LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark")
-        let databases = try Databases(settings)
-        try await databases.serving.bootstrap()
-        let pipeline = Pipeline(
-            source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,
-            options: settings.pipelineOptions, logger: logger, observe: Self.log(to: logger))
+        let service = PipelineService(grace: Self.grace, logger: logger) {
+            let databases = try await Databases(settings)
+            // Safe to repeat: control tables that a later version adds are made here too.
+            try await databases.serving.bootstrap()
+            return Pipeline(
+                source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,
+                options: settings.pipelineOptions, logger: logger, observe: Self.log(to: logger))
+        }
         let group = ServiceGroup(
             configuration: .init(
-                services: [
-                    .init(
-                        service: PipelineService(pipeline: pipeline, grace: Self.grace, logger: logger),
-                        successTerminationBehavior: .gracefullyShutdownGroup)
-                ],
-                gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
+                services: [.init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         try await group.run()
     }
 
@@ -55,11 +58,16 @@ struct RunCommand: AsyncParsableCommand {
             case .ingested(let capture, let step, _):
                 logger.log(
                     level: step.rows > 0 ? .info : .debug, "ingested",
-                    metadata: ["capture": "\(capture)", "rows": "\(step.rows)", "watermark": "\(step.watermark)"])
+                    metadata: [
+                        "capture": "\(capture)", "rows": .stringConvertible(step.rows),
+                        "watermark": "\(step.watermark)",
+                    ])
             case .projected(let name, let step, _):
                 logger.log(
                     level: step.rows > 0 ? .info : .debug, "projected",
-                    metadata: ["projection": "\(name)", "rows": "\(step.rows)", "as_of_lsn": "\(step.asOf)"])
+                    metadata: [
+                        "projection": "\(name)", "rows": .stringConvertible(step.rows), "as_of_lsn": "\(step.asOf)",
+                    ])
             case .polled, .captureFailed, .projectionFailed:
                 // Failures are logged by the pipeline itself.
                 break
@@ -68,18 +76,32 @@ struct RunCommand: AsyncParsableCommand {
     }
 }
 
-/// The pipeline as a service of ServiceLifecycle.
+/// The pipeline as a service of ServiceLifecycle, from the opening of its databases on: a signal at any moment
+/// after the process has started ends it in order.
 private struct PipelineService: Service {
-    let pipeline: Pipeline
     let grace: Duration
     let logger: Logger
+    let open: @Sendable () async throws -> Pipeline
 
     func run() async throws {
+        let work = EndableWork()
         try await withGracefulShutdownHandler {
-            try await pipeline.run()
+            do {
+                try await work.run {
+                    let pipeline = try await open()
+                    try await withTaskCancellationHandler {
+                        try await pipeline.run()
+                    } onCancel: {
+                        pipeline.stop()
+                    }
+                }
+            } catch is CancellationError {
+                // Told to stop while the databases were being opened.
+                logger.info("stopped")
+            }
         } onGracefulShutdown: {
             logger.info("stopping")
-            pipeline.stop()
+            work.end()
             Task {
                 try await Task.sleep(for: grace)
                 logger.warning("a step takes too long to wait for; it will be done again at the next start")

@@ -8,7 +8,8 @@ struct StatusCommand: AsyncParsableCommand {
         abstract: "Show how far captures and projections are, and how far behind.",
         discussion: """
             Lag is the time between the commit of the source's last transaction and the commit of the last one that is \
-            staged (capture) or shown (projection): 0 when nothing is missing.
+            staged (capture) or shown (projection): 0 when nothing is missing. A capture or projection that cannot go on \
+            has the status ERROR, and says why below the tables.
 
             Example:
               tidemark status
@@ -22,8 +23,8 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try common.settings()
-        let report = try await StatusReport(databases: try Databases(settings), settings: settings)
-        print(json ? try report.json() : report.text)
+        let report = try await StatusReport(databases: try await Databases(settings), settings: settings)
+        Console.line(json ? try report.json() : report.text)
     }
 }
 
@@ -33,28 +34,28 @@ struct StatusReport: Encodable {
         var capture: String
         var status: String
         var lastIngestedLSN: String
-        var lastCommitTime: String?
-        var lagSeconds: Double?
+        @OrNull var lastCommitTime: String?
+        @OrNull var lagSeconds: Double?
         var rowsIngested: Int
-        var lastError: String?
+        @OrNull var lastError: String?
     }
 
     struct ProjectionLine: Encodable {
         var projection: String
         var enabled: Bool
         var status: String
-        var asOfLSN: String?
-        var asOfTime: String?
-        var lagSeconds: Double?
+        @OrNull var asOfLSN: String?
+        @OrNull var asOfTime: String?
+        @OrNull var lagSeconds: Double?
         var rowsWritten: Int
-        var builtAt: String?
-        var lastError: String?
+        @OrNull var builtAt: String?
+        @OrNull var lastError: String?
     }
 
     var source: String
     var serving: String
     var sourceMaxLSN: String
-    var sourceMaxCommitTime: String?
+    @OrNull var sourceMaxCommitTime: String?
     var captures: [CaptureLine]
     var projections: [ProjectionLine]
 
@@ -109,7 +110,8 @@ struct StatusReport: Encodable {
         var projectionTable = TextTable(["PROJECTION", "STATUS", "AS OF LSN", "AS OF TIME", "LAG", "LAST WROTE"])
         for line in projections {
             projectionTable.add([
-                line.projection, line.enabled ? line.status : "\(line.status), off", line.asOfLSN ?? "-", line.asOfTime ?? "-",
+                line.projection, line.enabled ? line.status : "\(line.status), off", line.asOfLSN ?? "-",
+                line.asOfTime ?? "-",
                 seconds(line.lagSeconds), "\(line.rowsWritten) rows",
             ])
         }
@@ -124,6 +126,21 @@ struct StatusReport: Encodable {
 
             \(projectionTable.text)
             """ + (errors.isEmpty ? "" : "\n\nerrors:\n" + errors.map { "  \($0)" }.joined(separator: "\n"))
+    }
+}
+
+/// An optional that is written as `null`, so that every JSON object has all its keys.
+// swift-format-ignore: UseSynthesizedInitializer
+@propertyWrapper
+struct OrNull<Value: Encodable>: Encodable {
+    var wrappedValue: Value?
+
+    // The synthesized one has a default, and then the structs' own initializers take the wrapper.
+    init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        if let wrappedValue { try container.encode(wrappedValue) } else { try container.encodeNil() }
     }
 }
 

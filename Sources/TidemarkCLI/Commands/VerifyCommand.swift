@@ -10,6 +10,8 @@ struct VerifyCommand: AsyncParsableCommand {
             compared with the table. Each source table is compared with what staging says it holds, but for rows that \
             changed after the watermark. Nothing is written, and the pipeline may go on working.
 
+            Exit code 1 when anything differs or cannot be compared, with a sample of the rows.
+
             Example:
               tidemark verify
               tidemark verify orders_kpi_by_minute_segment
@@ -22,43 +24,77 @@ struct VerifyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try common.settings()
-        let databases = try Databases(settings)
         let report = try await VerifyReport(
-            databases: databases, settings: settings, definitions: try settings.definitions(named: projection),
-            withSources: projection == nil)
-        for line in report.lines { print(line) }
+            databases: try await Databases(settings), settings: settings,
+            definitions: try settings.definitions(named: projection), withSources: projection == nil)
+        Console.line(report.text)
         if !report.isEqual { throw ExitCode.verificationFailed }
     }
 }
 
-/// What verification found, as lines to print.
+/// What verification found, to be printed.
 struct VerifyReport {
-    var lines: [String] = []
-    var isEqual = true
+    private let findings: [Verifier.Finding]
 
-    init(databases: Databases, settings: Settings, definitions: [ProjectionDefinition], withSources: Bool) async throws {
+    var isEqual: Bool { findings.allSatisfy(\.isEqual) }
+
+    /// Checks projections and, when wanted, what is staged of each source table.
+    init(databases: Databases, settings: Settings, definitions: [ProjectionDefinition], withSources: Bool) async throws
+    {
+        let loggers = LoggerFactory(level: settings.logLevel, format: settings.logFormat)
         let verifier = try await Verifier(
             source: databases.source, store: databases.serving, sourceName: settings.sourceName,
-            memoryLimit: settings.duckDBMemoryLimit, logger: LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark"))
-        for finding in try await verifier.projections(definitions) { add(finding) }
-        if withSources {
-            for finding in try await verifier.sources() { add(finding) }
-        }
+            memoryLimit: settings.duckDBMemoryLimit, logger: loggers.logger("tidemark"))
+        let projections = try await verifier.projections(definitions)
+        findings = projections + (withSources ? try await verifier.sources() : [])
     }
 
-    private mutating func add(_ finding: Verifier.Finding) {
-        let difference = finding.difference
-        let verdict = difference.isEmpty ? "equal" : "DIFFERENT"
-        switch finding.subject {
-        case .projection(let name, let asOf):
-            lines.append("\(verdict)  projection \(name)  \(difference.actualRows) rows as of LSN \(asOf)")
-        case .source(let table, let asOf, let inFlight):
-            let rest = inFlight > 0 ? ", \(inFlight) changed since and left out" : ""
-            lines.append("\(verdict)  source table \(table)  \(difference.actualRows) rows as of LSN \(asOf)\(rest)")
+    /// A table of all that was checked; below it, what is different.
+    var text: String {
+        var table = TextTable(["RESULT", "CHECKED", "NAME", "ROWS", "AS OF LSN"])
+        for finding in findings {
+            let verdict: String
+            var rows = "-"
+            switch finding.outcome {
+            case .compared(let difference):
+                verdict = difference.isEmpty ? "equal" : "DIFFERENT"
+                rows = difference.actualRows.grouped
+            case .failed:
+                verdict = "FAILED"
+            }
+            switch finding.subject {
+            case .projection(let name, let asOf):
+                table.add([verdict, "projection", name, rows, "\(asOf)"])
+            case .source(let name, let asOf, let inFlight):
+                let rest = inFlight > 0 ? " (\(inFlight.grouped) rows changed since are left out)" : ""
+                table.add([verdict, "source table", name, rows, "\(asOf)\(rest)"])
+            }
         }
-        guard !difference.isEmpty else { return }
-        isEqual = false
-        lines.append("  \(difference.missingRows) missing, \(difference.unexpectedRows) unexpected, for example:")
-        lines += difference.sample.map { "  \($0)" }
+        return ([table.text] + findings.filter { !$0.isEqual }.map(Self.details)).joined(separator: "\n\n")
+    }
+
+    /// What is different, a sample of it, and what to do about it.
+    private static func details(of finding: Verifier.Finding) -> String {
+        let name: String
+        let sides: String
+        let remedy: String
+        switch finding.subject {
+        case .projection(let projection, _):
+            name = "projection \(projection)"
+            sides = "missing: the query gives it; unexpected: the table holds it"
+            remedy = "tidemark rebuild \(projection) repairs the table"
+        case .source(let table, _, _):
+            name = "source table \(table)"
+            sides = "missing: staging gives it; unexpected: the source holds it"
+            remedy = "start over with an empty serving database, unless you know who changed staging, and how"
+        }
+        switch finding.outcome {
+        case .failed(let error):
+            return "\(name) cannot be compared:\n  \(error)"
+        case .compared(let difference):
+            let counts = "\(difference.missingRows.grouped) missing, \(difference.unexpectedRows.grouped) unexpected"
+            let lines = ["\(name): \(counts) (\(sides))"] + difference.sample.map { "  \($0)" }
+            return (lines + ["  \(remedy)"]).joined(separator: "\n")
+        }
     }
 }

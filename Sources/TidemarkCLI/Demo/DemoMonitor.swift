@@ -30,6 +30,7 @@ final class DemoMonitor: Sendable {
         var captures: [String: CaptureFigures] = [:]
         var projections: [String: ProjectionFigures] = [:]
         var sourceEnd: (lsn: LSN, time: Timestamp?) = (.zero, nil)
+        fileprivate var hasPipelineEnded = false
         /// Transactions that some projection does not show yet, oldest first; LSNs do not fall.
         fileprivate var pending: [(lsn: LSN, at: Timestamp)] = []
         /// How many transactions came before `pending`.
@@ -87,6 +88,11 @@ final class DemoMonitor: Sendable {
             }
         }
     }
+
+    /// The pipeline has ended, stopped or failed.
+    func pipelineEnded() { state.withLock { $0.hasPipelineEnded = true } }
+
+    var hasPipelineEnded: Bool { state.withLock { $0.hasPipelineEnded } }
 
     /// Whether every transaction committed so far is shown by every projection.
     var isCaughtUp: Bool {

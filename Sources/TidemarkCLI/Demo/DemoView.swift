@@ -1,31 +1,29 @@
-import Foundation
 import Tidemark
-
-#if canImport(Darwin)
-import Darwin
-#else
-import Glibc
-#endif
 
 /// Shows a demo as it goes: a screen that is drawn over on a terminal, a line a second anywhere else.
 struct DemoView: Sendable {
     let isTerminal: Bool
     private let start = ContinuousClock.now
 
-    init() { isTerminal = isatty(STDOUT_FILENO) == 1 }
+    init() { isTerminal = Console.isTerminal }
 
     /// Pause between two pictures.
     var interval: Duration { isTerminal ? .milliseconds(250) : .seconds(1) }
 
     /// Draws `figures`; on a terminal over the picture before, of `previousLines` lines. Returns its number of lines.
     func draw(_ figures: DemoMonitor.Figures, over previousLines: Int) -> Int {
-        let text = isTerminal ? picture(figures) : line(figures)
-        var output = ""
+        guard isTerminal else {
+            Console.line(line(figures))
+            return 1
+        }
+        // A line that wraps would take two rows, and the next picture start one row too low.
+        let width = Console.width
+        let lines = picture(figures).split(separator: "\n", omittingEmptySubsequences: false)
+            .map { line in width.map { line.prefix($0 - 1) } ?? line }
         // Up to the first line of the last picture, then clear to the end of the screen.
-        if isTerminal, previousLines > 0 { output += "\u{1B}[\(previousLines)A\u{1B}[0J" }
-        output += text + "\n"
-        FileHandle.standardOutput.write(Data(output.utf8))
-        return text.split(separator: "\n", omittingEmptySubsequences: false).count
+        let back = previousLines > 0 ? "\u{1B}[\(previousLines)A\u{1B}[0J" : ""
+        Console.write(back + lines.joined(separator: "\n") + "\n")
+        return lines.count
     }
 
     private var elapsed: Double { (ContinuousClock.now - start) / .seconds(1) }

@@ -2,12 +2,6 @@ import Logging
 import Synchronization
 import Tidemark
 
-#if canImport(Darwin)
-import Darwin
-#else
-import Glibc
-#endif
-
 /// Makes the loggers of a process: one for each component, all writing whole lines to the same place.
 ///
 /// Nothing is global: what logs is handed a `Logger`.
@@ -73,22 +67,7 @@ private final class StandardError: Sendable {
     private let turn = Mutex(())
 
     @Sendable func write(_ line: String) {
-        turn.withLock { _ in
-            var bytes = Array(line.utf8)[...]
-            while !bytes.isEmpty {
-                let written = bytes.withUnsafeBytes { Self.write($0) }
-                // A log that cannot be written, such as to a closed pipe, must not stop the pipeline.
-                guard written > 0 || errno == EINTR else { return }
-                bytes = bytes.dropFirst(max(0, written))
-            }
-        }
-    }
-
-    private static func write(_ bytes: UnsafeRawBufferPointer) -> Int {
-        #if canImport(Darwin)
-        Darwin.write(STDERR_FILENO, bytes.baseAddress, bytes.count)
-        #else
-        Glibc.write(STDERR_FILENO, bytes.baseAddress, bytes.count)
-        #endif
+        // A log that cannot be written, such as to a closed pipe, does not stop the pipeline.
+        turn.withLock { _ in Console.write(line, to: 2) }
     }
 }
