@@ -67,6 +67,15 @@ let package = Package(
         .plugin(name: "EmbedResources", capability: .buildTool(), dependencies: ["embed-resources"]),
         .executableTarget(name: "embed-resources", path: "Plugins/embed-resources", swiftSettings: swift),
 
+        .executableTarget(
+            name: "tidemark-bench",
+            dependencies: [
+                "Tidemark", "Embedded", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Benchmarks",
+            swiftSettings: swift),
+
         // One suite a port, run by the tests of every implementation.
         .target(name: "ContractTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
@@ -75,6 +84,13 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
+        .testTarget(
+            name: "PipelineTests",
+            dependencies: [
+                "Tidemark", "DuckDB", "Embedded", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift),
         .testTarget(name: "ShippedProjectionTests", dependencies: ["Tidemark", "DuckDB"], swiftSettings: swift),
         .testTarget(
             name: "TidemarkCLITests",

@@ -272,6 +272,16 @@ public enum ServingStoreContract {
             }
             #expect(try await watermark(store).lastIngestedLSN == lsn(7))
         },
+        Clause("advancing to where a watermark is clears its error") { fixture in
+            let store = try await prepared(fixture)
+            try await ingest(store, 1...3)
+            try await store.recordError("the disk is full", capture: capture.instance, source: source)
+            try await store.advance(
+                [WatermarkMove(capture: capture.instance, window: window(3, 3))], source: source, commitTime: nil)
+            #expect(try await watermark(store).status == .ok)
+            #expect(try await watermark(store).lastError == nil)
+            #expect(try await watermark(store).lastIngestedLSN == lsn(3))
+        },
         Clause("a capture's error is kept until its next ingest") { fixture in
             let store = try await prepared(fixture)
             try await store.recordError("the disk is full", capture: capture.instance, source: source)
@@ -446,6 +456,35 @@ public enum ServingStoreContract {
             #expect(try await read(fixture.store).1.count == 2)
             try await build(fixture.store, [("c", 1, 300)], replacing: state, at: 11)
             #expect(try await fixture.store.projection("totals")?.status == .ok)
+        },
+        Clause("a rebuild that was asked for is not forgotten by an error") { fixture in
+            try await build(fixture.store, [("a", 1, 100)])
+            try await fixture.store.requestRebuild(projection: "totals")
+            try await fixture.store.recordError("the disk is full", projection: "totals")
+            let state = try #require(try await fixture.store.projection("totals"))
+            #expect(state.status == .error)
+            #expect(state.definitionHash == "")
+            #expect(try await read(fixture.store).1.count == 1)
+        },
+        Clause("a commit that stays where it is clears an error") { fixture in
+            try await build(fixture.store, [("a", 1, 100)])
+            try await fixture.store.recordError("the disk is full", projection: "totals")
+            try await fixture.store.commit(commit(10, 10))
+            #expect(try await fixture.store.projection("totals")?.status == .ok)
+            #expect(try await read(fixture.store).1.count == 1)
+        },
+        Clause("a build that waits for its rows keeps no ingestor waiting") { fixture in
+            let store = try await prepared(fixture)
+            let (producer, consumer) = BlockChannel.make(of: RowBatch.self)
+            let build = ProjectionBuild(
+                table: table, replacing: nil, asOf: lsn(10), asOfTime: nil, captures: ["dbo_a"], definitionHash: "abc")
+            async let count = store.build(build, rows: consumer)
+            // Were the ingest to wait for the build, and the build for the rows that come after it, neither
+            // would end.
+            try await ingest(store, 1...3)
+            _ = producer.push(rows([("a", 1, 100)]))
+            producer.finish()
+            #expect(try await count == 1)
         },
         Clause("a reader keeps its snapshot while commits go on") { fixture in
             try await build(fixture.store, [("a", 1, 100), ("b", 1, 200), ("c", 1, 300)])

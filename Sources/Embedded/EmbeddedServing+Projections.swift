@@ -1,3 +1,4 @@
+import Dispatch
 import GRDB
 public import Tidemark
 
@@ -45,15 +46,15 @@ extension EmbeddedServing {
 
     // MARK: Commit
 
-    public func commit(_ commit: ProjectionCommit) async throws {
+    public func commit(_ commit: ProjectionCommit) async throws -> Int {
         let label = file.label
         let time = now()
-        try await file.write { db in
+        return try await file.write { db in
             let name = commit.table.projection
             try Self.requireState(commit, db)
-            try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
+            var rows = try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
                 .append(commit.changes.deletes)
-            try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
+            rows += try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
                 .append(commit.changes.upserts)
             try db.execute(
                 sql: """
@@ -70,9 +71,9 @@ extension EmbeddedServing {
                     WHERE projection_name = :name
                     """,
                 arguments: [
-                    "lsn": commit.to.blob, "time": commit.asOfTime?.description, "rows": commit.changes.rowCount,
-                    "name": name,
+                    "lsn": commit.to.blob, "time": commit.asOfTime?.description, "rows": rows, "name": name,
                 ])
+            return rows
         }
     }
 
@@ -104,7 +105,10 @@ extension EmbeddedServing {
                 try db.execute(sql: ServingTables.create(next, ServingTables.projectionColumns(table)))
             }
             var count = 0
-            while let written = try await fill(next, table, rows) { count += written }
+            while let batches = try await Self.collect(rows) {
+                try await fill(next, table, batches)
+                count += batches.reduce(0) { $0 + $1.count }
+            }
             try await swap(next, build, count)
             return count
         } catch {
@@ -114,21 +118,31 @@ extension EmbeddedServing {
         }
     }
 
-    /// Inserts blocks in one transaction, until it is large enough; `nil` when there were no more.
-    private func fill(
-        _ next: String, _ table: ProjectionTable, _ rows: any BlockReader<RowBatch>
-    ) async throws -> Int? {
-        let label = file.label
-        return try await file.write { db in
-            let insert = ServingTables.insert(next, table.columns.map(\.name))
-            let writer = try ProjectionWriter(db, insert, table, .rows, in: label)
-            var count = 0
-            while count < Self.buildTransactionRows {
-                guard let batch = try rows.next() else { return count == 0 ? nil : count }
-                try writer.append([batch])
-                count += batch.count
+    /// Reads the blocks of one transaction, before it begins: the first ones wait for a query that can take long,
+    /// and ingestors must not wait with it. `nil` when there were no more.
+    private static func collect(_ rows: any BlockReader<RowBatch>) async throws -> [RowBatch]? {
+        try await withCheckedThrowingContinuation { continuation in
+            DispatchQueue.global().async {
+                continuation.resume(
+                    with: Result {
+                        var batches: [RowBatch] = []
+                        var count = 0
+                        while count < buildTransactionRows, let batch = try rows.next() {
+                            batches.append(batch)
+                            count += batch.count
+                        }
+                        return batches.isEmpty ? nil : batches
+                    })
             }
-            return count
+        }
+    }
+
+    /// Inserts blocks in one transaction.
+    private func fill(_ next: String, _ table: ProjectionTable, _ batches: [RowBatch]) async throws {
+        let label = file.label
+        try await file.write { db in
+            let insert = ServingTables.insert(next, table.columns.map(\.name))
+            try ProjectionWriter(db, insert, table, .rows, in: label).append(batches)
         }
     }
 
@@ -188,21 +202,25 @@ extension EmbeddedServing {
     // MARK: Status
 
     public func recordError(_ message: String, projection: String) async throws {
-        try await setStatus("ERROR", message, projection)
+        // A rebuild asked for, which may be what failed, stays asked for: no definition has an empty hash.
+        try await setStatus("ERROR", message, projection, hash: "iif(status = 'INIT', '', definition_hash)")
     }
 
     public func requestRebuild(projection: String) async throws {
         try await setStatus("INIT", nil, projection)
     }
 
-    private func setStatus(_ status: String, _ message: String?, _ name: String) async throws {
+    private func setStatus(
+        _ status: String, _ message: String?, _ name: String, hash: String = "definition_hash"
+    ) async throws {
         try await file.write { db in
             try db.execute(
                 sql: """
                     INSERT INTO ctl_projection_metadata
                         (projection_name, status, definition_hash, rows_written, last_error)
                     VALUES (:name, :status, '', 0, :message)
-                    ON CONFLICT (projection_name) DO UPDATE SET status = :status, last_error = :message
+                    ON CONFLICT (projection_name) DO UPDATE
+                    SET status = :status, last_error = :message, definition_hash = \(hash)
                     """,
                 arguments: ["name": name, "status": status, "message": message])
         }

@@ -5,7 +5,8 @@ extension EmbeddedSource {
     /// Enables change data capture; safe to repeat.
     ///
     /// Rows a table already holds are captured as inserts in the same transaction, so a capture is complete from
-    /// its start.
+    /// its start. A position is closed behind them: a table without rows has an LSN at which it is empty, and a
+    /// projection of it can be built.
     ///
     /// - Parameter tables: the tables to capture; by default every table that has a primary key.
     /// - Returns: the capture instances that are new.
@@ -27,6 +28,10 @@ extension EmbeddedSource {
                     try Self.enable(table, db, at: now())
                     enabled.append(instance)
                 }
+            }
+            if !enabled.isEmpty {
+                let clock = try Int64.fetchOne(db, sql: "SELECT value FROM cdc_clock WHERE id = 1")!
+                try Self.closePosition(clock, db, at: now())
             }
             return enabled
         }

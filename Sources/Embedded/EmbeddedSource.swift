@@ -131,13 +131,18 @@ public final class EmbeddedSource: ChangeSource {
             guard open else { return bounds }
             let clock = bounds.maxLSN.clock + 1
             let time = now()
-            try db.execute(
-                sql: "INSERT INTO cdc_lsn_time_mapping (start_lsn, tran_end_time) VALUES (?, ?)",
-                arguments: [clock, time.description])
-            try db.execute(sql: "UPDATE cdc_clock SET value = ? WHERE id = 1", arguments: [clock + 1])
+            try Self.closePosition(clock, db, at: time)
             return SourceBounds(maxLSN: LSN(clock: clock), maxCommitTime: time, captures: bounds.captures)
         }
         return closed ?? bounds
+    }
+
+    /// Ends the position the clock stands at, and begins the next one.
+    static func closePosition(_ clock: Int64, _ db: Database, at time: Timestamp) throws {
+        try db.execute(
+            sql: "INSERT INTO cdc_lsn_time_mapping (start_lsn, tran_end_time) VALUES (?, ?)",
+            arguments: [clock, time.description])
+        try db.execute(sql: "UPDATE cdc_clock SET value = ? WHERE id = 1", arguments: [clock + 1])
     }
 
     /// The bounds as of the last closed position, and whether there are changes past it.
@@ -197,7 +202,8 @@ public final class EmbeddedSource: ChangeSource {
         return try await file.read { db in
             let log = try ChangeLog(db, capture)
             guard let first = try log.firstRow(after: after.clock),
-                let beyond = try log.row(from: first.id + Int64(min(max(maxRows, 1), Int(Int32.max)))), beyond.lsn <= upTo.clock
+                let beyond = try log.row(from: first.id + Int64(min(max(maxRows, 1), Int(Int32.max)))),
+                beyond.lsn <= upTo.clock
             else { return upTo }
             // `beyond` does not fit, nor does any change of its LSN.
             let fits = try log.lastRow(through: beyond.lsn - 1)
@@ -302,8 +308,5 @@ extension LSN {
     init(clock: Int64) { self.init(high: UInt64(clamping: clock), low: 0) }
 
     /// The clock's value in bytes 0 to 7.
-    var clock: Int64 {
-        let high = withBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) }
-        return Int64(clamping: high)
-    }
+    var clock: Int64 { Int64(clamping: high) }
 }

@@ -11,18 +11,22 @@ final class FileLease: PipelineLease {
     init?(path: String) throws {
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else {
-            throw TidemarkError.unavailable("the lock file \(path) cannot be opened: \(String(cString: strerror(errno)))")
+            throw Self.failure("opened", path, errno)
         }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let reason = errno
             close(descriptor)
             if reason == EWOULDBLOCK { return nil }
-            throw TidemarkError.unavailable("the lock file \(path) cannot be locked: \(String(cString: strerror(reason)))")
+            throw Self.failure("locked", path, reason)
         }
         self.descriptor = Mutex(descriptor)
     }
 
     deinit { release() }
+
+    private static func failure(_ verb: String, _ path: String, _ code: Int32) -> TidemarkError {
+        .unavailable("the lock file \(path) cannot be \(verb): \(String(cString: strerror(code)))")
+    }
 
     func release() {
         descriptor.withLock { descriptor in

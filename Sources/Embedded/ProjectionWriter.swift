@@ -26,8 +26,11 @@ final class ProjectionWriter {
         encoder = SQLiteRowEncoder(statement, columns: columns, key: table.key, first: 1)
     }
 
+    /// - Returns: the number of rows inserted, changed or deleted; those of triggers on the table do not count.
     /// - Throws: `TidemarkError.projection` for a NULL or repeated key, or a value SQLite cannot hold.
-    func append(_ batches: [RowBatch]) throws {
+    @discardableResult
+    func append(_ batches: [RowBatch]) throws -> Int {
+        var written = 0
         for batch in batches {
             guard batch.columns.map(\.type) == columns.map(\.type) else {
                 throw TidemarkError.projection(
@@ -38,12 +41,13 @@ final class ProjectionWriter {
                         """)
             }
             try SQLiteRowEncoder.withBuffers(batch.columns) { buffers in
-                for row in 0..<batch.count { try write(row, buffers) }
+                for row in 0..<batch.count { written += try write(row, buffers) }
             }
         }
+        return written
     }
 
-    private func write(_ row: Int, _ buffers: [ColumnBuffers]) throws {
+    private func write(_ row: Int, _ buffers: [ColumnBuffers]) throws -> Int {
         do {
             try encoder.bind(row, of: buffers)
         } catch let refusal as SQLiteRowEncoder.Refusal {
@@ -59,6 +63,7 @@ final class ProjectionWriter {
                 name: table.projection,
                 reason: "the query returns more than one row for a key (\(table.key.joined(separator: ", ")))")
         }
-        statement.reset()
+        defer { statement.reset() }
+        return Int(sqlite3_changes(sqlite3_db_handle(statement.pointer)))
     }
 }

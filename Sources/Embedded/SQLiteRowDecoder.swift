@@ -145,12 +145,7 @@ struct SQLiteRowDecoder {
         case SQLITE_TEXT:
             return try DecimalText.parse(bytes(statement, field), precision: precision, scale: scale)
         case SQLITE_INTEGER:
-            let whole = sqlite3_column_int64(statement, field.index)
-            let limit = DecimalText.power(precision - scale)
-            guard Int128(whole) < limit, Int128(whole) > -limit else {
-                throw UnreadableText("\(whole) has more digits than DECIMAL(\(precision),\(scale)) allows")
-            }
-            return Int128(whole) * DecimalText.power(scale)
+            return try decimal(fromInteger: sqlite3_column_int64(statement, field.index), precision, scale)
         case SQLITE_FLOAT:
             return try decimal(fromReal: statement, field, precision, scale)
         default:
@@ -158,12 +153,38 @@ struct SQLiteRowDecoder {
         }
     }
 
+    private func decimal(fromInteger whole: Int64, _ precision: Int, _ scale: Int) throws(UnreadableText) -> Int128 {
+        let limit = DecimalText.power(precision - scale)
+        guard Int128(whole) < limit, Int128(whole) > -limit else {
+            throw UnreadableText(
+                """
+                is the integer \(whole), which has more digits than DECIMAL(\(precision),\(scale)) allows; \
+                \(remedy(precision, scale))
+                """)
+        }
+        let scaled = Int128(whole) * DecimalText.power(scale)
+        // NUMERIC affinity makes an integer of '1000000000000000.01' too, by way of a double.
+        guard scale == 0 || isWithinDouble(scaled) else {
+            throw UnreadableText(
+                "is the integer \(whole), whose digits after the point may be lost; \(remedy(precision, scale))")
+        }
+        return scaled
+    }
+
+    private func isWithinDouble(_ scaled: Int128) -> Bool {
+        scaled.magnitude < UInt128(DecimalText.power(15).magnitude)
+    }
+
+    private func remedy(_ precision: Int, _ scale: Int) -> String {
+        "declare the column DECIMAL_TEXT(\(precision),\(scale)), which keeps all digits"
+    }
+
     /// A double carries 15 decimal digits (DBL_DIG), and SQLite's text of it has just those; a longer decimal
     /// has lost digits when SQLite turned it into a number.
     private func decimal(
         fromReal statement: OpaquePointer, _ field: Field, _ precision: Int, _ scale: Int
     ) throws(UnreadableText) -> Int128 {
-        let remedy = "declare the column DECIMAL_TEXT(\(precision),\(scale)), which keeps all digits"
+        let remedy = remedy(precision, scale)
         let value = sqlite3_column_double(statement, field.index)
         let scaled: Int128
         do throws(UnreadableText) {
@@ -171,7 +192,7 @@ struct SQLiteRowDecoder {
         } catch {
             throw UnreadableText("is the floating-point number \(value), and \(error.reason); \(remedy)")
         }
-        guard scaled.magnitude < UInt128(DecimalText.power(15).magnitude) else {
+        guard isWithinDouble(scaled) else {
             throw UnreadableText("is the floating-point number \(value), which is not exact; \(remedy)")
         }
         return scaled

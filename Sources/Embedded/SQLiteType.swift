@@ -68,7 +68,6 @@ package enum SQLiteType {
         guard tail.hasSuffix(")") else { return nil }
         var arguments: [Int] = []
         for argument in tail.dropLast().split(separator: ",", omittingEmptySubsequences: false) {
-            if argument == "MAX" { continue }
             guard let number = Int(argument) else { return nil }
             arguments.append(number)
         }

@@ -100,9 +100,18 @@ enum ServingTables {
         ).map { Declaration(name: $0[0], type: $0[1], keyOrdinal: $0[2], isRequired: $0[3]) }
     }
 
-    static func insertStaged(_ capture: Capture) -> String {
-        let columns = ["lsn", "command_id", "seqval", "op", "ingested_at"] + capture.columns.map(\.name)
-        return insert(capture.stagingTable, columns)
+    /// Inserts `rows` changes. Parameter 1 is `ingested_at`; then come, row by row, the LSN, the command id, the
+    /// seqval, the operation and the captured columns.
+    static func insertStaged(_ capture: Capture, rows: Int) -> String {
+        let columns = ["lsn", "command_id", "seqval", "op"] + capture.columns.map(\.name)
+        let values = (0..<rows).map { row in
+            let parameters = columns.indices.map { "?\(2 + row * columns.count + $0)" }
+            return "(\(parameters.joined(separator: ", ")), ?1)"
+        }
+        return """
+            INSERT INTO \(quoted(capture.stagingTable)) (\(quotedList(columns)), ingested_at)
+            VALUES \(values.joined(separator: ", "))
+            """
     }
 
     static func selectStaged(_ capture: Capture) -> String {
@@ -117,15 +126,15 @@ enum ServingTables {
         return "INSERT INTO \(quoted(table)) (\(quotedList(columns))) VALUES (\(parameters))"
     }
 
+    /// Inserts a row, or updates the one that has its key when it differs.
     static func upsert(_ table: ProjectionTable) -> String {
-        let others = table.columns.map(\.name).filter { !table.key.contains($0) }
-        let action =
-            others.isEmpty
-            ? "NOTHING"
-            : "UPDATE SET " + others.map { "\(quoted($0)) = excluded.\(quoted($0))" }.joined(separator: ", ")
+        let others = table.columns.map { quoted($0.name) }.filter { !table.key.map(quoted).contains($0) }
+        let target = quoted(table.name)
+        let sets = others.map { "\($0) = excluded.\($0)" }.joined(separator: ", ")
+        let differs = others.map { "\(target).\($0) IS NOT excluded.\($0)" }.joined(separator: " OR ")
         return """
             \(insert(table.name, table.columns.map(\.name)))
-            ON CONFLICT (\(quotedList(table.key))) DO \(action)
+            ON CONFLICT (\(quotedList(table.key))) DO \(others.isEmpty ? "NOTHING" : "UPDATE SET \(sets) WHERE \(differs)")
             """
     }
 

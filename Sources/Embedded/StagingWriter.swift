@@ -3,40 +3,23 @@ import GRDBSQLite
 import Tidemark
 
 /// Inserts changes into a staging table, inside the caller's transaction.
-final class StagingWriter {
-    private let statement: SQLiteStatement
-    private let encoder: SQLiteRowEncoder
-    private let capture: Capture
-    /// The LSN and the seqval of the row in hand. SQLite reads them at each step, so they are bound once.
-    private let positions: UnsafeMutableRawBufferPointer
+struct StagingWriter {
+    /// Rows inserted by one statement. While a statement runs SQLite keeps its place at the end of the B-tree;
+    /// each new one starts at the root again.
+    private static let groupRows = 32
 
-    private enum Parameter {
-        static let lsn: Int32 = 1
-        static let commandID: Int32 = 2
-        static let seqval: Int32 = 3
-        static let operation: Int32 = 4
-        static let ingestedAt: Int32 = 5
-        static let firstColumn: Int32 = 6
-    }
+    private let capture: Capture
+    private let group: StagingInsert
+    private let single: StagingInsert
 
     init(_ db: Database, _ capture: Capture, ingestedAt: Timestamp, in database: DatabaseLabel) throws {
         self.capture = capture
-        statement = try SQLiteStatement(db, ServingTables.insertStaged(capture), in: database)
-        encoder = SQLiteRowEncoder(
-            statement, columns: capture.columns, key: capture.key, first: Parameter.firstColumn)
-        positions = .allocate(byteCount: 32, alignment: 16)
-        try statement.bind(ingestedAt.description, at: Parameter.ingestedAt)
-        try bind(positions.baseAddress, Parameter.lsn)
-        try bind(positions.baseAddress.map { $0 + 16 }, Parameter.seqval)
+        group = try StagingInsert(db, capture, rows: Self.groupRows, ingestedAt: ingestedAt, in: database)
+        single = try StagingInsert(db, capture, rows: 1, ingestedAt: ingestedAt, in: database)
     }
 
-    deinit { positions.deallocate() }
-
-    private func bind(_ address: UnsafeMutableRawPointer?, _ parameter: Int32) throws {
-        try statement.check(
-            sqlite3_bind_blob(statement.pointer, parameter, address, Int32(LSN.byteCount), nil))
-    }
-
+    /// - Throws: `TidemarkError.schema` for a change that is staged already, `TidemarkError.value` for a value
+    ///   SQLite cannot hold.
     func append(_ batch: ChangeBatch, _ window: LSNWindow) throws {
         guard let first = batch.lsns.first, let last = batch.lsns.last else { return }
         guard window.contains(first), window.contains(last) else {
@@ -44,40 +27,97 @@ final class StagingWriter {
                 "the source handed out changes of \(capture.instance) outside the window \(window)")
         }
         try SQLiteRowEncoder.withBuffers(batch.columns) { buffers in
-            for row in 0..<batch.count {
-                try insert(row, batch, buffers)
+            var row = 0
+            while row < batch.count {
+                // A group that fails leaves no row; inserted one by one, its rows tell which was at fault.
+                if row + Self.groupRows <= batch.count, try group.insert(batch, from: row, buffers) {
+                    row += Self.groupRows
+                } else {
+                    try insertSingly(batch, row..<min(row + Self.groupRows, batch.count), buffers)
+                    row += Self.groupRows
+                }
             }
         }
     }
 
-    @inline(__always)
-    private func insert(_ row: Int, _ batch: ChangeBatch, _ buffers: [ColumnBuffers]) throws {
-        let pointer = statement.pointer
-        batch.lsns[row].withBytes { positions.copyMemory(from: $0) }
-        batch.seqvals[row].withBytes {
-            UnsafeMutableRawBufferPointer(rebasing: positions[16...]).copyMemory(from: $0)
+    private func insertSingly(_ batch: ChangeBatch, _ rows: Range<Int>, _ buffers: [ColumnBuffers]) throws {
+        for row in rows {
+            guard try single.insert(batch, from: row, buffers) else {
+                throw TidemarkError.schema(
+                    """
+                    \(capture.stagingTable) already holds the change (lsn \(batch.lsns[row]), command_id \
+                    \(batch.commandIDs[row]), seqval \(batch.seqvals[row]), op \(batch.operations[row])): the source \
+                    handed it out twice
+                    """)
+            }
         }
-        sqlite3_bind_int(pointer, Parameter.commandID, batch.commandIDs[row])
-        sqlite3_bind_int(pointer, Parameter.operation, Int32(batch.operations[row]))
-        do {
-            try encoder.bind(row, of: buffers)
-        } catch let refusal as SQLiteRowEncoder.Refusal {
-            throw TidemarkError.value(
-                table: capture.table, column: refusal.column, lsn: batch.lsns[row], reason: refusal.reason)
+    }
+}
+
+/// A statement that inserts a fixed number of changes.
+final class StagingInsert {
+    private let statement: SQLiteStatement
+    private let capture: Capture
+    /// One for each row of the statement.
+    private let encoders: [SQLiteRowEncoder]
+    /// The LSN and the seqval of each row in hand. SQLite reads them at each step, so they are bound once.
+    private let positions: UnsafeMutableRawPointer
+    private let stride: Int32
+
+    private static let lsnSlot = 16
+
+    init(
+        _ db: Database, _ capture: Capture, rows: Int, ingestedAt: Timestamp, in database: DatabaseLabel
+    ) throws {
+        self.capture = capture
+        let stride = Int32(4 + capture.columns.count)
+        self.stride = stride
+        let statement = try SQLiteStatement(db, ServingTables.insertStaged(capture, rows: rows), in: database)
+        self.statement = statement
+        encoders = (0..<rows).map { row in
+            SQLiteRowEncoder(
+                statement, columns: capture.columns, key: capture.key, first: 6 + Int32(row) * stride)
         }
-        let code = sqlite3_step(pointer)
-        guard code == SQLITE_DONE else {
-            let isDuplicate = statement.failedOnPrimaryKey
-            let failure = statement.failure()
-            statement.reset()
-            guard isDuplicate else { throw failure }
-            throw TidemarkError.schema(
-                """
-                \(capture.stagingTable) already holds the change (lsn \(batch.lsns[row]), command_id \
-                \(batch.commandIDs[row]), seqval \(batch.seqvals[row]), op \(batch.operations[row])): the source \
-                handed it out twice
-                """)
+        positions = .allocate(byteCount: rows * 2 * Self.lsnSlot, alignment: 16)
+        try statement.bind(ingestedAt.description, at: 1)
+        for row in 0..<rows {
+            let first = 2 + Int32(row) * stride
+            for (parameter, slot) in [(first, 2 * row), (first + 2, 2 * row + 1)] {
+                try statement.check(
+                    sqlite3_bind_blob(
+                        statement.pointer, parameter, positions + slot * Self.lsnSlot, Int32(LSN.byteCount), nil))
+            }
         }
-        statement.reset()
+    }
+
+    deinit { positions.deallocate() }
+
+    /// Inserts as many rows as the statement has, from `start`; false when one of them is there already, and
+    /// then none is inserted.
+    func insert(_ batch: ChangeBatch, from start: Int, _ buffers: [ColumnBuffers]) throws -> Bool {
+        for (offset, encoder) in encoders.enumerated() {
+            let row = start + offset
+            let first = 2 + Int32(offset) * stride
+            place(batch.lsns[row], 2 * offset)
+            place(batch.seqvals[row], 2 * offset + 1)
+            sqlite3_bind_int(statement.pointer, first + 1, batch.commandIDs[row])
+            sqlite3_bind_int(statement.pointer, first + 3, Int32(batch.operations[row]))
+            do {
+                try encoder.bind(row, of: buffers)
+            } catch let refusal as SQLiteRowEncoder.Refusal {
+                throw TidemarkError.value(
+                    table: capture.table, column: refusal.column, lsn: batch.lsns[row], reason: refusal.reason)
+            }
+        }
+        defer { statement.reset() }
+        if sqlite3_step(statement.pointer) == SQLITE_DONE { return true }
+        guard statement.failedOnPrimaryKey else { throw statement.failure() }
+        return false
+    }
+
+    private func place(_ lsn: LSN, _ slot: Int) {
+        let address = positions + slot * Self.lsnSlot
+        address.storeBytes(of: lsn.high.bigEndian, as: UInt64.self)
+        address.storeBytes(of: lsn.low.bigEndian, toByteOffset: 8, as: UInt16.self)
     }
 }

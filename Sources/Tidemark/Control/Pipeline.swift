@@ -96,7 +96,7 @@ public final class Pipeline: Sendable {
         let replica = try await Replica(
             directory: options.stateDirectory, memoryLimit: options.memoryLimit, captures: captures, store: store,
             watermarks: watermarks.value, logger: logger)
-        let workers = try await prepareWorkers(captures: captures, replica: replica)
+        let workers = try await prepareWorkers(captures: captures, replica: replica, watermarks: watermarks.value)
         let bounds = Watch<SourceBounds?>(nil)
         logger.info(
             "running",
@@ -123,9 +123,9 @@ public final class Pipeline: Sendable {
             for worker in workers {
                 group.addTask { try await self.project(worker, watermarks: watermarks) }
             }
-            // The first loop to throw ends them all; they end otherwise only by cancellation.
-            defer { group.cancelAll() }
-            try await group.waitForAll()
+            // The first loop to throw ends them all (`waitForAll` would wait for the others first); they end
+            // otherwise only by cancellation.
+            while try await group.next() != nil {}
         }
         try Task.checkCancellation()
     }
@@ -169,7 +169,9 @@ public final class Pipeline: Sendable {
     }
 
     /// The projections whose definitions are in order. One that is not is recorded as failed, and left out.
-    private func prepareWorkers(captures: [Capture], replica: Replica) async throws -> [ProjectionWorker] {
+    private func prepareWorkers(
+        captures: [Capture], replica: Replica, watermarks: [String: Watermark]
+    ) async throws -> [ProjectionWorker] {
         var workers: [ProjectionWorker] = []
         for definition in definitions {
             do {
@@ -178,7 +180,7 @@ public final class Pipeline: Sendable {
                 var logger = logger
                 logger[metadataKey: "projection"] = "\(definition.name)"
                 let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: logger)
-                try await worker.pin()
+                try await worker.pin(watermarks: watermarks)
                 workers.append(worker)
             } catch let error as TidemarkError {
                 await report(error, projection: definition.name)
@@ -226,6 +228,8 @@ public final class Pipeline: Sendable {
     ) async throws {
         let instance = ingestor.capture.instance
         var backoff = Backoff()
+        // Whether the control table shows an error, perhaps of an earlier run.
+        var showsError = watermarks.value[instance]?.status == .error
         for await bounds in bounds.values() {
             guard let bounds, backoff.isOver(at: .now) else { continue }
             do {
@@ -235,7 +239,12 @@ public final class Pipeline: Sendable {
                     let now = Timestamp.now()
                     watermarks.update { $0[instance]?.moved(to: step, at: now) }
                     observe(.ingested(capture: instance, step, at: now))
+                    showsError = false
                     try Task.checkCancellation()
+                }
+                if showsError, let watermark = watermarks.value[instance] {
+                    try await clearError(of: instance, at: watermark)
+                    showsError = false
                 }
                 if backoff.succeeded() { logger.info("capture recovered", metadata: ["capture": "\(instance)"]) }
             } catch let error as CancellationError {
@@ -244,9 +253,18 @@ public final class Pipeline: Sendable {
                 throw error
             } catch {
                 if backoff.failed(with: "\(error)", at: .now) { await report(error, capture: instance) }
+                showsError = true
             }
         }
         try Task.checkCancellation()
+    }
+
+    /// Marks a capture OK that has nothing new to ingest.
+    private func clearError(of instance: String, at watermark: Watermark) async throws {
+        let here = LSNWindow(after: watermark.lastIngestedLSN, through: watermark.lastIngestedLSN)
+        try await store.advance(
+            [WatermarkMove(capture: instance, window: here)], source: options.sourceName,
+            commitTime: watermark.lastCommitTime)
     }
 
     private func project(_ worker: ProjectionWorker, watermarks: Watch<[String: Watermark]>) async throws {

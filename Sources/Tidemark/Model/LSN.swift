@@ -45,8 +45,13 @@ public struct LSN: Hashable, Sendable {
     /// Calls `body` with the 10 bytes of the binary form.
     @inlinable
     public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
-        var storage: (UInt64, UInt16) = (high.bigEndian, low.bigEndian)
-        return try withUnsafeBytes(of: &storage) { try body(UnsafeRawBufferPointer(rebasing: $0[0..<10])) }
+        // Not a local tuple under `withUnsafeBytes(of:)`: inlined into another module, Swift 6.3.1's optimizer drops
+        // its initialization and the bytes read are whatever the stack held.
+        try withUnsafeTemporaryAllocation(byteCount: LSN.byteCount, alignment: 8) { buffer in
+            buffer.storeBytes(of: high.bigEndian, as: UInt64.self)
+            buffer.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt16.self)
+            return try body(UnsafeRawBufferPointer(buffer))
+        }
     }
 
     /// The 10 bytes of the binary form.

@@ -57,6 +57,9 @@ public final class BlockConsumer<Block: Sendable>: BlockReader {
     deinit { state.close() }
 
     public func next() throws -> Block? { try state.next() }
+
+    /// Tells the producer that nobody takes blocks any more; dropping the consumer does the same.
+    public func close() { state.close() }
 }
 
 /// What both ends share, guarded by one condition variable.

@@ -55,8 +55,11 @@ public protocol ServingStore: Sendable {
     func projections() async throws -> [String: ProjectionState]
 
     /// Applies `commit.changes` to the projection's table, moves its checkpoints and writes its metadata
-    /// (status OK), in one transaction.
-    func commit(_ commit: ProjectionCommit) async throws
+    /// (status OK), in one transaction. Only rows that differ from what the table holds are written.
+    ///
+    /// - Returns: the number of rows written.
+    @discardableResult
+    func commit(_ commit: ProjectionCommit) async throws -> Int
 
     /// Fills a new table with `rows` beside the projection's present one, then swaps it in, sets the
     /// checkpoints and writes metadata (status OK) in one transaction. Readers see the old table until then.
@@ -65,7 +68,8 @@ public protocol ServingStore: Sendable {
     /// - Returns: the number of rows written.
     func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int
 
-    /// Marks a projection ERROR; table and checkpoints stay.
+    /// Marks a projection ERROR; table and checkpoints stay. When a rebuild was asked for (status INIT), the
+    /// definition's hash is emptied, so that it is still made.
     func recordError(_ message: String, projection: String) async throws
 
     /// Asks the pipeline that holds the lease to build a projection anew (status INIT; the table stays as it is until then).
@@ -210,20 +214,16 @@ public struct ProjectionCommit: Sendable {
     }
 }
 
-/// What a projection's table gains, changes and loses.
+/// What a projection's table gains, changes and loses, or may: a row that is already so stays as it is.
 public struct ProjectionChanges: Sendable {
-    /// Keys of rows that are gone, columns in the order of `ProjectionTable.key`.
+    /// Keys that have no row, columns in the order of `ProjectionTable.key`.
     public var deletes: [RowBatch]
-    /// Whole rows that are new or changed, columns in the order of `ProjectionTable.columns`.
+    /// Whole rows, columns in the order of `ProjectionTable.columns`.
     public var upserts: [RowBatch]
 
     public init(deletes: [RowBatch] = [], upserts: [RowBatch] = []) {
         self.deletes = deletes
         self.upserts = upserts
-    }
-
-    public var rowCount: Int {
-        deletes.reduce(0) { $0 + $1.count } + upserts.reduce(0) { $0 + $1.count }
     }
 }
 

@@ -98,33 +98,51 @@ struct Evaluation: Sendable {
                 ranges[name].map { "(\(test($0, on: SQLText.identifier(name))))" }
             }
             let restriction = tests.isEmpty ? "" : " WHERE " + tests.joined(separator: " AND ")
-            for (result, views) in [(before, old), (after, new)] {
-                try connection.execute(
-                    """
-                    CREATE TEMP TABLE \(result) AS \(selectAll(table))
-                    FROM (SELECT * FROM \(scoped(definition.query, views))\(restriction))
-                    SEMI JOIN \(affected) USING (\(SQLText.list(table.key)))
-                    """)
-            }
-        } else {
-            for (result, views) in [(before, old), (after, new)] {
-                try connection.execute(
-                    "CREATE TEMP TABLE \(result) AS \(selectAll(table)) FROM \(scoped(definition.query, views))")
-            }
+            let key = SQLText.list(table.key)
+            // Before the step the table holds the query's result, so it need not be computed again: the affected keys
+            // that have no row now are gone if they had one, and the store leaves rows alone that did not change.
+            try connection.execute(
+                """
+                CREATE TEMP TABLE \(after) AS \(selectAll(table))
+                FROM (SELECT * FROM \(scoped(definition.query, new))\(restriction))
+                SEMI JOIN \(affected) USING (\(key))
+                """)
+            try check(connection, table: table)
+            return try collect(
+                connection, table: table,
+                deletes: "SELECT DISTINCT \(key) FROM \(affected) ANTI JOIN \(after) USING (\(key))",
+                upserts: "SELECT * FROM \(after)")
+        }
+
+        for (result, views) in [(before, old), (after, new)] {
+            try connection.execute(
+                "CREATE TEMP TABLE \(result) AS \(selectAll(table)) FROM \(scoped(definition.query, views))")
         }
         try check(connection, table: table)
-        return try difference(connection, table: table)
+        let key = SQLText.list(table.key)
+        return try collect(
+            connection, table: table,
+            deletes: "SELECT \(key) FROM \(before) ANTI JOIN \(after) USING (\(key))",
+            upserts: "SELECT * FROM \(after) EXCEPT SELECT * FROM \(before)")
     }
 
     /// How many changes of each input's log lie up to `from`, and between `from` and `to`.
+    ///
+    /// - Throws: `ReplicaMoved` unless this transaction's version of the replica can show every input at `from`. Pins
+    ///   keep it so; this is what makes sure, whatever another worker folds between a decision and its pin.
     private func logRows(_ connection: Connection, from: LSN, to: LSN) throws -> [(before: Int64, between: Int64)] {
         let counts = inputs.enumerated().map { index, input in
             """
-            SELECT \(index), count(*) FILTER (__lsn <= \(from.sqlLiteral)), count(*) FILTER (__lsn > \(from.sqlLiteral))
+            SELECT \(index), count(*) FILTER (__lsn <= \(from.sqlLiteral)), count(*) FILTER (__lsn > \(from.sqlLiteral)),
+                EXISTS (FROM replica.positions
+                    WHERE capture_instance = \(SQLText.literal(input.capture.instance)) AND base_lsn <= \(from.sqlLiteral))
             FROM \(input.tables.log.qualified) WHERE __lsn <= \(to.sqlLiteral)
             """
         }
         let rows = try connection.query(counts.joined(separator: " UNION ALL ") + " ORDER BY 1").rows()
+        guard rows.allSatisfy({ $0[3] == .bool(true) }) else {
+            throw ReplicaMoved(projection: definition.name, from: from, to: to)
+        }
         return rows.map { ($0[1].int64 ?? 0, $0[2].int64 ?? 0) }
     }
 
@@ -183,23 +201,20 @@ struct Evaluation: Sendable {
         let key = table.keyColumns.map {
             "CAST(\(SQLText.identifier($0.name)) AS \($0.type)) AS \(SQLText.identifier($0.name))"
         }.joined(separator: ", ")
-        try connection.execute(
-            """
-            CREATE TEMP TABLE \(affected) AS
-            SELECT \(key) FROM \(scoped(sql, old, withChanged: true))
-            UNION
-            SELECT \(key) FROM \(scoped(sql, new, withChanged: true))
-            """)
+        // Two statements: as two branches of one UNION they take several times as long to plan and to run.
+        try connection.execute("CREATE TEMP TABLE \(affected) AS SELECT \(key) FROM \(scoped(sql, old, withChanged: true))")
+        try connection.execute("INSERT INTO \(affected) SELECT \(key) FROM \(scoped(sql, new, withChanged: true))")
     }
 
-    private func difference(_ connection: Connection, table: ProjectionTable) throws -> ProjectionChanges {
-        let key = SQLText.list(table.key)
+    private func collect(_ connection: Connection, table: ProjectionTable, deletes: String, upserts: String) throws
+        -> ProjectionChanges
+    {
         var changes = ProjectionChanges()
-        try connection.stream("SELECT \(key) FROM \(before) ANTI JOIN \(after) USING (\(key))", table.keyColumns) {
+        try connection.stream(deletes, table.keyColumns) {
             changes.deletes.append($0)
             return true
         }
-        try connection.stream("SELECT * FROM \(after) EXCEPT SELECT * FROM \(before)", table.columns) {
+        try connection.stream(upserts, table.columns) {
             changes.upserts.append($0)
             return true
         }
@@ -228,13 +243,16 @@ struct Evaluation: Sendable {
     /// Where the affected values of a key column lie: from and to, both included, as SQL.
     private typealias Spans = [(from: String, to: String)]
 
+    /// Pieces the width of a key column's affected values is cut into.
+    private static let pieces = 16
+
     /// By key column, where its affected values lie; nothing for a type without a useful order. `nil` when no
     /// key is affected.
     ///
-    /// Values more than a sixteenth of the whole width apart go to different spans, so that one corrected
-    /// row from last year does not make the scan read everything since: 17 spans at most.
+    /// The width between the lowest and the highest value is cut into pieces, and empty pieces part the spans: one
+    /// corrected row from last year does not make the scan read everything since.
     private func ranges(_ connection: Connection, table: ProjectionTable) throws -> [String: Spans]? {
-        var parts = ["SELECT -1 AS i, 0 AS part, CAST(count(*) AS VARCHAR) AS lowest, '' AS highest FROM \(affected)"]
+        var parts = ["SELECT -1 AS i, 0 AS piece, CAST(count(*) AS VARCHAR) AS lowest, '' AS highest FROM \(affected)"]
         for (index, column) in table.keyColumns.enumerated() {
             let name = SQLText.identifier(column.name)
             let number: String
@@ -242,29 +260,34 @@ struct Evaluation: Sendable {
             case .uint8, .int16, .int32, .int64, .decimal: number = "CAST(\(name) AS DOUBLE)"
             case .date, .timestamp: number = "CAST(epoch_us(CAST(\(name) AS TIMESTAMP)) AS DOUBLE)"
             case .timestampTZ, .time: number = "CAST(epoch_us(\(name)) AS DOUBLE)"
-            case .string: number = "0"
+            case .string: number = "0.0"
             case .bool, .float, .double, .binary, .uuid: continue
             }
             parts.append(
                 """
-                SELECT \(index), part, CAST(min(k) AS VARCHAR), CAST(max(k) AS VARCHAR) FROM (
-                    SELECT k, sum(CAST(coalesce(step > width / 16, false) AS INT)) OVER (ORDER BY n, k) AS part FROM (
-                        SELECT k, n, n - lag(n) OVER (ORDER BY n) AS step, max(n) OVER () - min(n) OVER () AS width
-                        FROM (SELECT DISTINCT \(name) AS k, \(number) AS n FROM \(affected) WHERE \(name) IS NOT NULL)
-                    )
-                ) GROUP BY part
+                SELECT \(index), piece, CAST(min(k) AS VARCHAR), CAST(max(k) AS VARCHAR) FROM (
+                    SELECT \(name) AS k, CAST(floor(\(Self.pieces) * (\(number) - low) / greatest(high - low, 1)) AS INT) AS piece
+                    FROM \(affected), (SELECT min(\(number)) AS low, max(\(number)) AS high FROM \(affected))
+                    WHERE \(name) IS NOT NULL
+                ) GROUP BY piece
                 """)
         }
-        let rows = try connection.query(parts.joined(separator: " UNION ALL ") + " ORDER BY i, part").rows()
+        let rows = try connection.query(parts.joined(separator: " UNION ALL ") + " ORDER BY i, piece").rows()
         guard rows.first?[2] != .string("0") else { return nil }
         var ranges: [String: Spans] = [:]
+        var last: (column: Int, piece: Int64)?
         for row in rows.dropFirst() {
-            guard let index = row[0].int64, let from = row[2].string, let to = row[3].string else { continue }
-            let column = table.keyColumns[Int(index)]
-            let span = (
-                from: "CAST(\(SQLText.literal(from)) AS \(column.type))", to: "CAST(\(SQLText.literal(to)) AS \(column.type))"
-            )
-            ranges[column.name, default: []].append(span)
+            guard let index = row[0].int64.map({ Int($0) }), let piece = row[1].int64, let from = row[2].string,
+                let to = row[3].string
+            else { continue }
+            let column = table.keyColumns[index]
+            let cast = { (text: String) in "CAST(\(SQLText.literal(text)) AS \(column.type))" }
+            if let last, last.column == index, last.piece + 1 == piece, let open = ranges[column.name]?.indices.last {
+                ranges[column.name]?[open].to = cast(to)
+            } else {
+                ranges[column.name, default: []].append((from: cast(from), to: cast(to)))
+            }
+            last = (index, piece)
         }
         return ranges
     }
@@ -310,6 +333,17 @@ struct Evaluation: Sendable {
 
     private func failure(_ reason: String) -> TidemarkError {
         .projection(name: definition.name, reason: reason)
+    }
+}
+
+/// The replica cannot show a state that was asked of it, or not any more.
+struct ReplicaMoved: Error, CustomStringConvertible {
+    let projection: String
+    let from: LSN
+    let to: LSN
+
+    var description: String {
+        "projection \(projection): the replica does not hold the states from \(from) to \(to); the next step tries again"
     }
 }
 

@@ -2,8 +2,13 @@
 public enum ProjectionDecision: Sendable, Equatable {
     /// The table is already true at the cutoff, or nothing has been ingested yet.
     case idle
+    /// The table is true at the cutoff, and shows an error of before: clear it.
+    case confirm(at: LSN)
     /// Build the table in full as of `asOf`.
     case build(asOf: LSN, reason: BuildReason)
+    /// The table must be built, but the replica no longer shows the state at the cutoff: a capture lags far behind
+    /// the others. The cutoff will catch up with `base`.
+    case wait(base: LSN)
     /// Apply what changed between two LSNs.
     case advance(from: LSN, to: LSN)
     /// The checkpoint lies beyond the cutoff, which no step of the pipeline can cause.
@@ -28,12 +33,15 @@ public enum ProjectionDecision: Sendable, Equatable {
         replicaBase: LSN
     ) -> ProjectionDecision {
         guard cutoff > .zero else { return .idle }
-        guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
-            return .build(asOf: cutoff, reason: .new)
+        func build(_ reason: BuildReason) -> ProjectionDecision {
+            cutoff < replicaBase ? .wait(base: replicaBase) : .build(asOf: cutoff, reason: reason)
         }
-        if state.status == .initial { return .build(asOf: cutoff, reason: .requested) }
+        guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
+            return build(.new)
+        }
+        if state.status == .initial { return build(.requested) }
         if state.definitionHash != definitionHash || Set(state.checkpoints.keys) != captures {
-            return .build(asOf: cutoff, reason: .definitionChanged)
+            return build(.definitionChanged)
         }
         if checkpoint > cutoff {
             return .stop(
@@ -44,8 +52,8 @@ public enum ProjectionDecision: Sendable, Equatable {
                         run `tidemark rebuild \(name)`
                         """))
         }
-        if checkpoint == cutoff { return .idle }
-        if checkpoint < replicaBase { return .build(asOf: cutoff, reason: .checkpointTooOld) }
+        if checkpoint == cutoff { return state.status == .error ? .confirm(at: cutoff) : .idle }
+        if checkpoint < replicaBase { return build(.checkpointTooOld) }
         return .advance(from: checkpoint, to: cutoff)
     }
 

@@ -27,22 +27,20 @@ public struct ProjectionWorker: Sendable {
         self.logger = logger
     }
 
-    /// Tells the replica how far this projection has come, so that it keeps what the next step needs.
+    /// Tells the replica how far this projection has come, so that it keeps what the next step needs: the state
+    /// at the checkpoint, or at the cutoff when the table is to be built.
     ///
     /// Call it for all workers before the first step of any.
-    public func pin() async throws {
-        guard let state = try await store.projection(engine.definition.name) else { return }
-        await pin(state)
+    public func pin(watermarks: [String: Watermark]) async throws {
+        let state = try await store.projection(engine.definition.name)
+        let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks)?.lsn ?? .zero
+        let isBuilt = state?.definitionHash == engine.definitionHash && state?.status != .initial
+        let checkpoint = isBuilt ? state?.checkpoints.values.min() : nil
+        await pin(at: checkpoint ?? cutoff)
     }
 
-    private func pin(_ state: ProjectionState) async {
-        guard state.definitionHash == engine.definitionHash, state.status != .initial,
-            let checkpoint = state.checkpoints.values.min()
-        else {
-            await replica.unpin(engine.definition.name)
-            return
-        }
-        await replica.pin(engine.definition.name, captures: engine.instances, at: checkpoint)
+    private func pin(at lsn: LSN) async {
+        await replica.pin(engine.definition.name, captures: engine.instances, at: lsn)
     }
 
     /// Brings the table up to the cutoff of `watermarks`; `nil` when it is there already.
@@ -50,6 +48,22 @@ public struct ProjectionWorker: Sendable {
     /// - Throws: `TidemarkError.projection` for a wrong definition or result, `.conflict` when another
     ///   pipeline moved the checkpoint, or what the databases threw. The table is as it was then.
     public func step(watermarks: [String: Watermark]) async throws -> Step? {
+        var attempts = 0
+        while true {
+            do {
+                return try await attempt(watermarks: watermarks)
+            } catch let error as ReplicaMoved {
+                attempts += 1
+                guard attempts < Self.attempts else { throw error }
+            }
+        }
+    }
+
+    /// How often a step starts over because the replica was folded past what it needed: that takes another
+    /// worker's fold between the step's decision and its pin, so once is rare.
+    private static let attempts = 3
+
+    private func attempt(watermarks: [String: Watermark]) async throws -> Step? {
         let name = engine.definition.name
         guard let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks) else { return nil }
         let state = try await store.projection(name)
@@ -60,28 +74,38 @@ public struct ProjectionWorker: Sendable {
         switch decision {
         case .idle:
             return nil
+        case .confirm(let at):
+            try await commit(ProjectionChanges(), from: at, to: at, asOfTime: cutoff.commitTime)
+            return nil
+        case .wait(let base):
+            logger.debug("waiting for the cutoff to reach the replica's base", metadata: ["base_lsn": "\(base)"])
+            return nil
         case .stop(let error):
             throw error
         case .advance(let from, let to):
-            await replica.pin(name, captures: engine.instances, at: from)
+            await pin(at: from)
             try await replica.takeIn(engine.instances, upTo: to)
             let changes = try await engine.changes(from: from, to: to)
-            try await store.commit(
-                ProjectionCommit(
-                    table: engine.table, from: from, to: to, asOfTime: cutoff.commitTime,
-                    captures: engine.instances.sorted(), definitionHash: engine.definitionHash, changes: changes))
-            await replica.pin(name, captures: engine.instances, at: to)
+            let rows = try await commit(changes, from: from, to: to, asOfTime: cutoff.commitTime)
+            await pin(at: to)
             try await replica.foldIfDue()
-            return Step(asOf: to, asOfTime: cutoff.commitTime, rows: changes.rowCount)
+            return Step(asOf: to, asOfTime: cutoff.commitTime, rows: rows)
         case .build(let asOf, let reason):
             logger.info("building in full", metadata: ["because": "\(reason.rawValue)", "as_of_lsn": "\(asOf)"])
-            await replica.unpin(name)
+            await pin(at: asOf)
             try await replica.takeIn(engine.instances, upTo: asOf)
             let rows = try await build(asOf: asOf, asOfTime: cutoff.commitTime, replacing: state)
-            await replica.pin(name, captures: engine.instances, at: asOf)
             try await replica.foldIfDue()
             return Step(asOf: asOf, asOfTime: cutoff.commitTime, rows: rows, buildReason: reason)
         }
+    }
+
+    @discardableResult
+    private func commit(_ changes: ProjectionChanges, from: LSN, to: LSN, asOfTime: Timestamp?) async throws -> Int {
+        try await store.commit(
+            ProjectionCommit(
+                table: engine.table, from: from, to: to, asOfTime: asOfTime, captures: engine.instances.sorted(),
+                definitionHash: engine.definitionHash, changes: changes))
     }
 
     private func build(asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?) async throws -> Int {
@@ -90,8 +114,15 @@ public struct ProjectionWorker: Sendable {
             table: engine.table, replacing: state, asOf: asOf, asOfTime: asOfTime,
             captures: engine.instances.sorted(), definitionHash: engine.definitionHash)
         async let produced: Void = engine.rows(asOf: asOf, to: producer)
-        let rows = try await store.build(build, rows: consumer)
+        // A store that gives up early must not leave the engine waiting for room.
+        let rows: Result<Int, any Error>
+        do {
+            rows = .success(try await store.build(build, rows: consumer))
+        } catch {
+            rows = .failure(error)
+        }
+        consumer.close()
         await produced
-        return rows
+        return try rows.get()
     }
 }

@@ -25,10 +25,24 @@ public actor Replica {
     /// The captures by instance name.
     public let captures: [String: Capture]
 
+    /// When a log is folded into its base.
+    package struct FoldLimits: Sendable {
+        /// Changes a log may hold before it is folded.
+        package var threshold: Int
+        /// Changes it may hold before a projection that has stopped no longer keeps it from being folded.
+        package var stalled: Int
+
+        package init(threshold: Int = Replica.foldThreshold, stalled: Int = Replica.stalledThreshold) {
+            self.threshold = threshold
+            self.stalled = stalled
+        }
+    }
+
     private let database: Database
     private let session: Session
     private let store: any ServingStore
     private let logger: Logger
+    private let foldLimits: FoldLimits
     private var positions: [String: Position] = [:]
     private var pins: [String: Pin] = [:]
     /// The last piece of serial work; the next one waits for it.
@@ -38,6 +52,8 @@ public actor Replica {
         var base: LSN
         var loaded: LSN
         var logRows: Int
+        /// The highest `__ord` in the log.
+        var lastOrdinal: Int64
     }
 
     /// How far a projection has come: the log after it must stay.
@@ -59,14 +75,25 @@ public actor Replica {
         directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
         watermarks: [String: Watermark], logger: Logger
     ) async throws {
+        try await self.init(
+            directory: directory, memoryLimit: memoryLimit, captures: captures, store: store, watermarks: watermarks,
+            foldLimits: FoldLimits(), logger: logger)
+    }
+
+    /// The same with limits of its own, for tests that fold after a few changes.
+    package init(
+        directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
+        watermarks: [String: Watermark], foldLimits: FoldLimits, logger: Logger
+    ) async throws {
+        self.foldLimits = foldLimits
         self.captures = Dictionary(captures.map { ($0.instance, $0) }, uniquingKeysWith: { first, _ in first })
         self.store = store
         self.logger = logger
         let servingID = try await store.servingID()
         (database, positions) = try await ThreadExecutor(name: "replica.open").run {
-            let database = try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger)
-            let positions = try Self.reconcile(database, captures: captures, servingID: servingID)
-            return (database, positions)
+            try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger) { database in
+                try Self.reconcile(database, captures: captures, servingID: servingID)
+            }
         }
         session = try await Session(database: database, name: "replica")
 
@@ -103,19 +130,16 @@ public actor Replica {
         pins[projection] = Pin(captures: instances, checkpoint: checkpoint)
     }
 
-    /// Says that `projection` needs no earlier state any more, because it will be built in full.
-    public func unpin(_ projection: String) { pins[projection] = nil }
-
     /// Folds the logs that have grown past the threshold as far as the pins allow.
     public func foldIfDue() async throws {
-        for (instance, position) in positions where position.logRows > Self.foldThreshold {
+        for (instance, position) in positions where position.logRows > foldLimits.threshold {
             guard let capture = captures[instance] else { continue }
             var holders = pins.filter { $0.value.captures.contains(instance) }
-            if position.logRows > Self.stalledThreshold, let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
+            if position.logRows > foldLimits.stalled, let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
                 holders.values.contains(where: { $0.checkpoint > slowest.value.checkpoint })
             {
                 holders[slowest.key] = nil
-                unpin(slowest.key)
+                pins[slowest.key] = nil
                 logger.warning(
                     "a projection lags too far behind and will be built in full", metadata: ["projection": "\(slowest.key)"])
             }
@@ -131,9 +155,13 @@ public actor Replica {
         let window = LSNWindow(after: position.loaded, through: lsn)
         let staged = try await store.staged(capture, in: window, blockRows: Ingestor.blockRows)
         let reader = BlockChannel.prefetch(staged)
-        let rows = try await session.run { connection in
-            try connection.transaction {
-                let rows = try Self.append(capture, from: reader, to: connection)
+        let ordinal = position.lastOrdinal
+        let rows: Int = try await session.run { connection in
+            // A window without changes, as of an idle capture, costs no transaction. The file's position stays behind
+            // then, and a restart looks at the empty window once more.
+            guard let first = try reader.next() else { return 0 }
+            return try connection.transaction {
+                let rows = try Self.append(capture, first, then: reader, after: ordinal, to: connection)
                 try connection.execute(
                     """
                     UPDATE replica.positions SET loaded_lsn = \(window.through.sqlLiteral)
@@ -142,6 +170,7 @@ public actor Replica {
                 return rows
             }
         }
+        positions[capture.instance]?.lastOrdinal += Int64(rows)
         positions[capture.instance]?.loaded = window.through
         positions[capture.instance]?.logRows += rows
         // A first load, or one after a lost file, is one big log: it becomes the base at once, up to where
@@ -152,15 +181,17 @@ public actor Replica {
         }
     }
 
+    /// Appends `first` and what follows it to the capture's log. Returns the number of changes.
     private static func append(
-        _ capture: Capture, from reader: any BlockReader<ChangeBatch>, to connection: Connection
+        _ capture: Capture, _ first: ChangeBatch, then reader: any BlockReader<ChangeBatch>, after lastOrdinal: Int64,
+        to connection: Connection
     ) throws -> Int {
         let log = ReplicaTables(capture).log
-        var ordinal = try connection.scalar("SELECT coalesce(max(__ord), 0) FROM \(log.qualified)").int64 ?? 0
-        let first = ordinal
+        var ordinal = lastOrdinal
         let appender = try connection.appender(schema: "replica", table: log.name)
         let chunk = appender.makeChunk()
-        while let block = try reader.next() {
+        var next: ChangeBatch? = first
+        while let block = next {
             for start in stride(from: 0, to: block.count, by: DataChunk.capacity) {
                 let rows = start..<min(start + DataChunk.capacity, block.count)
                 chunk.reset()
@@ -182,9 +213,10 @@ public actor Replica {
                 }
                 try appender.append(chunk)
             }
+            next = try reader.next()
         }
         try appender.close()
-        return Int(ordinal - first)
+        return Int(ordinal - lastOrdinal)
     }
 
     private func fold(_ capture: Capture, to lsn: LSN) async throws {
@@ -205,7 +237,7 @@ public actor Replica {
             try await session.run { connection in
                 try connection.transaction { try connection.execute(ReplicaTables(capture).create) }
             }
-            positions[instance] = Position(base: .zero, loaded: .zero, logRows: 0)
+            positions[instance] = Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
         }
     }
 
@@ -227,13 +259,20 @@ public actor Replica {
 
     // MARK: Opening
 
-    private static func open(directory: URL?, memoryLimit: String, logger: Logger) throws -> Database {
+    /// Opens the file, or makes it anew when it or what `reconcile` finds in it cannot be read.
+    private static func open<Positions>(
+        directory: URL?, memoryLimit: String, logger: Logger, _ reconcile: (Database) throws -> Positions
+    ) throws -> (Database, Positions) {
+        func open(_ path: String?, _ options: [String: String]) throws -> (Database, Positions) {
+            let database = try Database(path: path, options: options)
+            return (database, try reconcile(database))
+        }
         var options = ["memory_limit": memoryLimit]
         guard let directory else {
             // Made only when DuckDB has to spill, and removed by it.
             options["temp_directory"] = FileManager.default.temporaryDirectory
                 .appending(path: "tidemark-spill-\(ProcessInfo.processInfo.processIdentifier)").path
-            return try Database(options: options)
+            return try open(nil, options)
         }
         do {
             try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -244,9 +283,10 @@ public actor Replica {
         options["temp_directory"] = directory.appending(path: "spill").path
         let file = directory.appending(path: "state.duckdb")
         do {
-            return try Database(path: file.path, options: options)
+            return try open(file.path, options)
         } catch let error as DuckDBError {
-            if "\(error)".contains("lock") {
+            // The words of DuckDB's LocalFileSystem; a damaged file is about its "blocks".
+            if "\(error)".contains("Could not set lock on file") {
                 throw TidemarkError.unavailable(
                     """
                     the state directory \(directory.path) is in use by another process; stop it, or set STATE_DIR to \
@@ -260,7 +300,7 @@ public actor Replica {
             for path in [file.path, file.path + ".wal"] where FileManager.default.fileExists(atPath: path) {
                 try FileManager.default.removeItem(atPath: path)
             }
-            return try Database(path: file.path, options: options)
+            return try open(file.path, options)
         }
     }
 
@@ -300,11 +340,14 @@ public actor Replica {
                 if let known, case .blob(let base) = known[0], case .blob(let loaded) = known[1],
                     let base = LSN(bytes: base), let loaded = LSN(bytes: loaded)
                 {
-                    let rows = try connection.scalar("SELECT count(*) FROM \(tables.log.qualified)").int64 ?? 0
-                    positions[capture.instance] = Position(base: base, loaded: loaded, logRows: Int(rows))
+                    let log = try connection.query(
+                        "SELECT count(*), coalesce(max(__ord), 0) FROM \(tables.log.qualified)"
+                    ).rows()[0]
+                    positions[capture.instance] = Position(
+                        base: base, loaded: loaded, logRows: Int(log[0].int64 ?? 0), lastOrdinal: log[1].int64 ?? 0)
                 } else {
                     try connection.execute(tables.create)
-                    positions[capture.instance] = Position(base: .zero, loaded: .zero, logRows: 0)
+                    positions[capture.instance] = Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
                 }
             }
             return positions

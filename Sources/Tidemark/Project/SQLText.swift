@@ -12,7 +12,10 @@ enum SQLText {
 
     /// Quotes a string literal.
     static func literal(_ text: String) -> String {
-        "'" + text.replacing("'", with: "''") + "'"
+        // SQL reaches DuckDB as a C string, which a NUL would end.
+        let parts = text.split(separator: "\0", omittingEmptySubsequences: false)
+        let literals = parts.map { "'" + $0.replacing("'", with: "''") + "'" }
+        return literals.count == 1 ? literals[0] : "(" + literals.joined(separator: " || chr(0) || ") + ")"
     }
 
     /// A user's query as it can stand inside parentheses: without the final semicolon, and with a line

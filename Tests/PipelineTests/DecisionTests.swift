@@ -1,0 +1,165 @@
+import Testing
+import Tidemark
+
+private func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
+
+@Suite("What an ingestor does next")
+struct IngestDecisionTests {
+    private func decide(_ watermark: UInt64, max: UInt64, min: UInt64 = 1, isComplete: Bool = true) -> IngestDecision {
+        let bounds = SourceBounds(
+            maxLSN: lsn(max), maxCommitTime: nil,
+            captures: ["dbo_orders": CaptureBounds(minLSN: lsn(min), isComplete: isComplete)])
+        return .next(capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds)
+    }
+
+    @Test("a watermark at the end of the log has nothing to read")
+    func idle() {
+        #expect(decide(7, max: 7) == .idle)
+        #expect(decide(0, max: 0) == .idle)
+        #expect(decide(7, max: 7, min: 7, isComplete: false) == .idle)
+    }
+
+    @Test("changes after the watermark are read up to the end of the log, rows or no rows")
+    func read() {
+        #expect(decide(3, max: 7) == .read(upTo: lsn(7)))
+        #expect(decide(3, max: 7, min: 3, isComplete: false) == .read(upTo: lsn(7)))
+    }
+
+    @Test("a watermark of zero starts at the beginning of a complete log, whatever its min LSN")
+    func start() {
+        #expect(decide(0, max: 7) == .read(upTo: lsn(7)))
+        #expect(decide(0, max: 7, min: 5) == .read(upTo: lsn(7)))
+    }
+
+    @Test("a watermark of zero is a gap when the log does not begin with the table's rows")
+    func incompleteStart() {
+        let gap = TidemarkError.gap(capture: "dbo_orders", watermark: .zero, minLSN: lsn(5))
+        #expect(decide(0, max: 7, min: 5, isComplete: false) == .stop(gap))
+    }
+
+    @Test("a watermark below the min LSN is a gap, also when there is nothing new")
+    func gap() {
+        let gap = TidemarkError.gap(capture: "dbo_orders", watermark: lsn(4), minLSN: lsn(5))
+        #expect(decide(4, max: 7, min: 5, isComplete: false) == .stop(gap))
+        #expect(decide(4, max: 7, min: 5, isComplete: true) == .stop(gap))
+    }
+
+    @Test("a watermark beyond the end of the log stops: the source is another one, or was set back")
+    func ahead() {
+        let behind = TidemarkError.sourceBehind(capture: "dbo_orders", watermark: lsn(8), maxLSN: lsn(7))
+        #expect(decide(8, max: 7) == .stop(behind))
+    }
+
+    @Test("a capture the source no longer offers stops with a remedy")
+    func missing() {
+        let bounds = SourceBounds(maxLSN: lsn(7), maxCommitTime: nil, captures: [:])
+        guard case .stop(.unavailable(let message)) = IngestDecision.next(capture: "dbo_orders", watermark: lsn(3), bounds: bounds)
+        else {
+            Issue.record("it does not stop")
+            return
+        }
+        #expect(message.contains("dbo_orders"))
+    }
+}
+
+@Suite("What a projection worker does next")
+struct ProjectionDecisionTests {
+    private static let captures: Set<String> = ["dbo_a", "dbo_b"]
+
+    private func state(
+        at checkpoint: UInt64, status: ProjectionState.Status = .ok, hash: String = "abc",
+        captures: Set<String> = Self.captures
+    ) -> ProjectionState {
+        ProjectionState(
+            checkpoints: Dictionary(uniqueKeysWithValues: captures.map { ($0, lsn(checkpoint)) }), status: status,
+            asOfLSN: lsn(checkpoint), asOfTime: nil, builtAt: nil, definitionHash: hash, rowsWritten: 0, lastError: nil)
+    }
+
+    private func decide(_ state: ProjectionState?, cutoff: UInt64, base: UInt64 = 0) -> ProjectionDecision {
+        .next(
+            name: "totals", state: state, definitionHash: "abc", captures: Self.captures, cutoff: lsn(cutoff),
+            replicaBase: lsn(base))
+    }
+
+    @Test("nothing is done before anything is ingested")
+    func nothingIngested() {
+        #expect(decide(nil, cutoff: 0) == .idle)
+        #expect(decide(state(at: 3), cutoff: 0) == .idle)
+    }
+
+    @Test("a projection that was never built is built at the cutoff")
+    func new() {
+        #expect(decide(nil, cutoff: 5) == .build(asOf: lsn(5), reason: .new))
+        let failedBefore = ProjectionState(
+            checkpoints: [:], status: .error, asOfLSN: nil, asOfTime: nil, builtAt: nil, definitionHash: "", rowsWritten: 0,
+            lastError: "bad SQL")
+        #expect(decide(failedBefore, cutoff: 5) == .build(asOf: lsn(5), reason: .new))
+    }
+
+    @Test("a rebuild that was asked for is made, also when there is nothing new")
+    func requested() {
+        #expect(decide(state(at: 5, status: .initial), cutoff: 5) == .build(asOf: lsn(5), reason: .requested))
+    }
+
+    @Test("another definition, or other captures, mean another table")
+    func definitionChanged() {
+        #expect(decide(state(at: 5, hash: "old"), cutoff: 5) == .build(asOf: lsn(5), reason: .definitionChanged))
+        #expect(
+            decide(state(at: 5, captures: ["dbo_a"]), cutoff: 6) == .build(asOf: lsn(6), reason: .definitionChanged))
+    }
+
+    @Test("a projection below the cutoff advances to it")
+    func advance() {
+        #expect(decide(state(at: 3), cutoff: 5) == .advance(from: lsn(3), to: lsn(5)))
+        #expect(decide(state(at: 3), cutoff: 5, base: 3) == .advance(from: lsn(3), to: lsn(5)))
+        #expect(decide(state(at: 3, status: .error), cutoff: 5) == .advance(from: lsn(3), to: lsn(5)))
+    }
+
+    @Test("a projection at the cutoff is idle, even below the replica's base")
+    func idle() {
+        #expect(decide(state(at: 5), cutoff: 5) == .idle)
+        #expect(decide(state(at: 5), cutoff: 5, base: 9) == .idle)
+    }
+
+    @Test("an error of before is cleared when the table is at the cutoff")
+    func confirm() {
+        #expect(decide(state(at: 5, status: .error), cutoff: 5) == .confirm(at: lsn(5)))
+        #expect(decide(state(at: 5, status: .error), cutoff: 5, base: 9) == .confirm(at: lsn(5)))
+    }
+
+    @Test("a checkpoint older than the replica is not advanced from but built over")
+    func tooOld() {
+        #expect(decide(state(at: 3), cutoff: 5, base: 4) == .build(asOf: lsn(5), reason: .checkpointTooOld))
+    }
+
+    @Test("nothing is built at a cutoff the replica has left behind")
+    func wait() {
+        #expect(decide(nil, cutoff: 5, base: 6) == .wait(base: lsn(6)))
+        #expect(decide(state(at: 3), cutoff: 5, base: 6) == .wait(base: lsn(6)))
+        #expect(decide(state(at: 5, status: .initial), cutoff: 5, base: 6) == .wait(base: lsn(6)))
+        #expect(decide(state(at: 5, hash: "old"), cutoff: 5, base: 6) == .wait(base: lsn(6)))
+    }
+
+    @Test("a checkpoint beyond the cutoff stops with an error that names the projection")
+    func beyond() {
+        guard case .stop(.projection("totals", _)) = decide(state(at: 6), cutoff: 5) else {
+            Issue.record("it does not stop")
+            return
+        }
+    }
+
+    @Test("the cutoff is the least watermark over the captures needed, with its commit time")
+    func cutoff() throws {
+        func watermark(_ number: UInt64) -> Watermark {
+            Watermark(
+                lastIngestedLSN: lsn(number), lastCommitTime: Timestamp(microseconds: Int64(number)), rowsIngested: 0,
+                status: .ok, lastError: nil, updatedAt: Timestamp(microseconds: 0))
+        }
+        let watermarks = ["dbo_a": watermark(9), "dbo_b": watermark(4), "dbo_c": watermark(2)]
+        let cutoff = try #require(ProjectionDecision.cutoff(of: ["dbo_a", "dbo_b"], watermarks: watermarks))
+        #expect(cutoff.lsn == lsn(4))
+        #expect(cutoff.commitTime == Timestamp(microseconds: 4))
+        #expect(ProjectionDecision.cutoff(of: ["dbo_a", "dbo_x"], watermarks: watermarks) == nil)
+        #expect(ProjectionDecision.cutoff(of: [], watermarks: watermarks) == nil)
+    }
+}

@@ -1,0 +1,75 @@
+import Synchronization
+import Tidemark
+
+/// A serving store with something happening just before, and the rows it hands out counted.
+final class InterceptingStore: ServingStore {
+    private let base: any ServingStore
+    /// Before a commit, a build or an ingest reaches the database.
+    let beforeCommit: @Sendable (ProjectionCommit) async throws -> Void
+    let beforeBuild: @Sendable (ProjectionBuild) async throws -> Void
+    let stagedReads = Mutex<[LSNWindow]>([])
+
+    init(
+        _ base: any ServingStore, beforeCommit: @escaping @Sendable (ProjectionCommit) async throws -> Void = { _ in },
+        beforeBuild: @escaping @Sendable (ProjectionBuild) async throws -> Void = { _ in }
+    ) {
+        self.base = base
+        self.beforeCommit = beforeCommit
+        self.beforeBuild = beforeBuild
+    }
+
+    func bootstrap() async throws { try await base.bootstrap() }
+    func servingID() async throws -> String { try await base.servingID() }
+    func acquireLease() async throws -> (any PipelineLease)? { try await base.acquireLease() }
+
+    func prepareStaging(for capture: Capture, source: String) async throws {
+        try await base.prepareStaging(for: capture, source: source)
+    }
+
+    func watermarks(source: String) async throws -> [String: Watermark] { try await base.watermarks(source: source) }
+
+    func ingest(
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        from reader: any BlockReader<ChangeBatch>
+    ) async throws -> Int {
+        try await base.ingest(capture, source: source, window: window, commitTime: commitTime, from: reader)
+    }
+
+    func advance(_ moves: [WatermarkMove], source: String, commitTime: Timestamp?) async throws {
+        try await base.advance(moves, source: source, commitTime: commitTime)
+    }
+
+    func recordError(_ message: String, capture: String, source: String) async throws {
+        try await base.recordError(message, capture: capture, source: source)
+    }
+
+    func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws -> any BlockReader<ChangeBatch> {
+        stagedReads.withLock { $0.append(window) }
+        return try await base.staged(capture, in: window, blockRows: blockRows)
+    }
+
+    func projection(_ name: String) async throws -> ProjectionState? { try await base.projection(name) }
+    func projections() async throws -> [String: ProjectionState] { try await base.projections() }
+
+    func commit(_ commit: ProjectionCommit) async throws {
+        try await beforeCommit(commit)
+        try await base.commit(commit)
+    }
+
+    func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
+        try await beforeBuild(build)
+        return try await base.build(build, rows: rows)
+    }
+
+    func recordError(_ message: String, projection: String) async throws {
+        try await base.recordError(message, projection: projection)
+    }
+
+    func requestRebuild(projection: String) async throws { try await base.requestRebuild(projection: projection) }
+
+    func readProjection(_ name: String, columns: [Column], blockRows: Int) async throws
+        -> (ProjectionState, any BlockReader<RowBatch>)
+    {
+        try await base.readProjection(name, columns: columns, blockRows: blockRows)
+    }
+}

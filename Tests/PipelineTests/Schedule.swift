@@ -1,0 +1,374 @@
+import DuckDB
+import Embedded
+import Foundation
+import GRDB
+import Tidemark
+
+/// One random life of a pipeline, all of it decided by a seed.
+///
+/// Another program writes, positions are closed, captures are ingested in windows of any size, projections
+/// run when they like, the replica folds, the process restarts with its replica as it was, as a crash left it,
+/// damaged or gone. After every commit of a projection its whole table is compared with the model's; after every
+/// step the order of checkpoints, watermarks and the source's end is checked.
+final class Schedule {
+    let seed: UInt64
+    private var random: SplitMix64
+    private let bench: Bench
+    private var writer: ShopWriter
+    private var trace: [String] = []
+
+    /// Which definition a projection runs with.
+    private var variants: [String: Int]
+    private let names = ["orders_kpi_by_minute_segment", "orders_latest", "customer_lifetime_value", "orders_by_status"]
+    private let keyLengths = [
+        "orders_kpi_by_minute_segment": 2, "orders_latest": 1, "customer_lifetime_value": 1, "orders_by_status": 1,
+    ]
+    private let foldLimits: Replica.FoldLimits
+    /// By capture: how eager its ingestor is, from 0 to 1.
+    private let eagerness: [String: Double]
+    private var bounds: SourceBounds
+    /// Numbers the state directories: every restart opens a copy, as a crash leaves it.
+    private var generation = 0
+    private var isOnDisk: Bool
+
+    private var lastWatermarks: [String: LSN] = [:]
+    /// By projection, what its table last showed and was built from.
+    private var lastShown: [String: (asOf: LSN, rows: ProjectionRows)] = [:]
+    private var mayMoveBack: Set<String> = []
+
+    /// What a schedule has gone through, for the summary.
+    struct Tally: Sendable {
+        var transactions = 0
+        var ingests = 0
+        var builds = 0
+        var advances = 0
+        var restarts = 0
+        var healed = 0
+
+        static func += (a: inout Tally, b: Tally) {
+            a.transactions += b.transactions
+            a.ingests += b.ingests
+            a.builds += b.builds
+            a.advances += b.advances
+            a.restarts += b.restarts
+            a.healed += b.healed
+        }
+    }
+
+    private var tally = Tally()
+
+    static func run(seed: UInt64) async throws -> Tally {
+        let schedule = try await Schedule(seed: seed)
+        do {
+            try await schedule.run()
+        } catch {
+            let steps = schedule.trace.suffix(40).joined(separator: "\n  ")
+            throw Bench.Failure(
+                """
+                seed \(seed): \(error)
+                Replay it with TIDEMARK_ORACLE_SEED=\(seed). The last steps were:
+                  \(steps)
+                """)
+        }
+        return schedule.tally
+    }
+
+    private init(seed: UInt64) async throws {
+        self.seed = seed
+        random = SplitMix64(state: seed)
+        // Often the tables hold rows before they are captured.
+        let rows = """
+            INSERT INTO customers VALUES (1, 'A', 1, '2024-01-01 00:00:00');
+            INSERT INTO orders VALUES (2, 1, '10.00', 'NEW', '2024-01-01 00:00:30', '2024-01-01 00:00:30');
+            """
+        let hasRows = random.chance(0.5)
+        bench = try await Bench(rows: hasRows ? rows : "", isFast: true)
+        var shop = ShopModel()
+        if hasRows {
+            let time: Int64 = 1_704_067_200_000_000
+            shop.customers[1] = .init(segment: "A", isActive: true, updatedAt: time, clock: 1)
+            shop.orders[2] = .init(
+                customer: 1, amount: 1000, status: "NEW", createdAt: time + 30_000_000, updatedAt: time + 30_000_000,
+                clock: 1)
+        }
+        writer = ShopWriter(bench.application, shop: shop)
+        variants = Dictionary(uniqueKeysWithValues: names.map { ($0, 0) })
+        foldLimits = .init(threshold: [0, 5, 40, 100_000].pick(&random), stalled: [60, 400, 100_000].pick(&random))
+        var eagerness: [String: Double] = [:]
+        for capture in bench.captures { eagerness[capture.table] = [0.05, 0.3, 1, 1].pick(&random) }
+        self.eagerness = eagerness
+        isOnDisk = random.chance(0.6)
+        bounds = try await bench.source.bounds()
+    }
+
+    // MARK: Steps
+
+    private func run() async throws {
+        let length = [15, 30, 30, 60].pick(&random)
+        try await open("start", state: isOnDisk ? stateDirectory() : nil)
+        for _ in 0..<length {
+            switch Int.random(in: 0..<100, using: &random) {
+            case ..<30: try write()
+            case ..<42: try await closePosition()
+            case ..<64: try await ingestSome()
+            case ..<86: try await project(names.pick(&random))
+            case ..<91: try await burst()
+            case ..<96: try await restart()
+            default: try await askForRebuild()
+            }
+            try checkOrder()
+        }
+        try await drain()
+    }
+
+    private func write() throws {
+        try writer.transaction(using: &random)
+        note("write: " + writer.lastStatements.joined(separator: "; "))
+        tally.transactions += 1
+    }
+
+    private func closePosition() async throws {
+        bounds = try await bench.source.bounds()
+        note("close position: max LSN \(bounds.maxLSN)")
+    }
+
+    private func ingestSome() async throws {
+        let tables = bench.captures.map(\.table).shuffled(using: &random)
+        for table in tables.prefix([1, 2, 3].pick(&random)) where random.chance(eagerness[table] ?? 1) {
+            let maxRows = [1, 2, 5, 30, 10_000].pick(&random)
+            let step = try await bench.ingest(table, maxRows: maxRows, bounds: bounds)
+            note("ingest \(table), at most \(maxRows): \(step.map { "\($0.rows) rows to \($0.watermark)" } ?? "idle")")
+            tally.ingests += 1
+        }
+    }
+
+    private func project(_ name: String) async throws {
+        let step = try await healing { try await self.bench.project(name) }
+        try check(name, step)
+    }
+
+    /// Everything at once, as in the service: a writer, all ingestors and all workers.
+    private func burst() async throws {
+        note("burst")
+        let watermarks = try await bench.watermarks()
+        let bounds = bounds
+        let steps = try await healing {
+            try await withThrowingTaskGroup(of: (String, ProjectionWorker.Step?).self) { group in
+                for (name, worker) in self.bench.workers {
+                    group.addTask { (name, try await worker.step(watermarks: watermarks)) }
+                }
+                for capture in self.bench.captures {
+                    let ingestor = self.bench.ingestor(capture, maxRows: 3)
+                    guard let watermark = watermarks[capture.instance] else { continue }
+                    group.addTask {
+                        _ = try await ingestor.step(after: watermark.lastIngestedLSN, bounds: bounds)
+                        return ("", nil)
+                    }
+                }
+                try self.write()
+                var steps: [String: ProjectionWorker.Step?] = [:]
+                for try await (name, step) in group where !name.isEmpty { steps[name] = step }
+                return steps
+            }
+        }
+        for (name, step) in (steps ?? [:]).sorted(by: { $0.key < $1.key }) { try check(name, step) }
+    }
+
+    private func askForRebuild() async throws {
+        let name = names.pick(&random)
+        try await bench.serving.requestRebuild(projection: name)
+        note("rebuild of \(name) asked for")
+    }
+
+    /// Ingests and projects until nothing is left to do; then everything shows the last state.
+    private func drain() async throws {
+        note("drain")
+        try await closePosition()
+        while true {
+            var isIdle = true
+            for capture in bench.captures {
+                if try await bench.ingest(capture.table, maxRows: 50, bounds: bounds) != nil { isIdle = false }
+            }
+            if isIdle { break }
+        }
+        for name in names {
+            try await project(name)
+            let shown = try bench.table(name, key: keyLengths[name] ?? 1)
+            guard shown.asOf == bounds.maxLSN else {
+                throw Bench.Failure("\(name) ended at \(shown.asOf), not at the source's end \(bounds.maxLSN)")
+            }
+            try compare(name, shown.rows, expected(name, asOf: shown.asOf), "at the end")
+        }
+        try checkOrder()
+    }
+
+    // MARK: Restarts
+
+    private enum ReplicaFate: CaseIterable {
+        case kept, checkpointed, logLost, damaged, truncated, lost
+    }
+
+    private func restart() async throws {
+        tally.restarts += 1
+        let previous = isOnDisk ? directory(generation) : nil
+        let fate = ReplicaFate.allCases.pick(&random)
+        if fate == .checkpointed, let session = try await bench.replica?.makeSession(name: "checkpoint") {
+            try await session.run { try $0.execute("CHECKPOINT") }
+        }
+        isOnDisk = random.chance(0.7)
+        let state = isOnDisk ? stateDirectory() : nil
+        if let previous, let state, fate != .lost { try copyReplica(from: previous, to: state, fate) }
+        if random.chance(0.4) {
+            let name = names.pick(&random)
+            variants[name, default: 0] += 1
+            mayMoveBack.insert(name)
+            note("definition of \(name) changes")
+        }
+        try await bench.reopenDatabases()
+        try await open("restart, replica \(previous == nil || state == nil ? "in memory" : "\(fate)")", state: state)
+        if random.chance(0.7) { bounds = try await bench.source.bounds() }
+    }
+
+    private func open(_ reason: String, state: String?) async throws {
+        note("\(reason), folding past \(foldLimits.threshold) changes, stalled past \(foldLimits.stalled)")
+        try await bench.openProjections(try names.map(definition), state: state, foldLimits: foldLimits)
+    }
+
+    private func directory(_ generation: Int) -> String { bench.directory.file("state-\(generation)") }
+
+    private func stateDirectory() -> String {
+        generation += 1
+        return directory(generation)
+    }
+
+    /// Copies the replica's files as they are now, which is what a crash would leave.
+    private func copyReplica(from: String, to: String, _ fate: ReplicaFate) throws {
+        let files = FileManager.default
+        try files.createDirectory(atPath: to, withIntermediateDirectories: true)
+        for name in ["state.duckdb", "state.duckdb.wal"] where files.fileExists(atPath: "\(from)/\(name)") {
+            if fate == .logLost, name.hasSuffix(".wal") { continue }
+            try files.copyItem(atPath: "\(from)/\(name)", toPath: "\(to)/\(name)")
+        }
+        guard fate == .damaged || fate == .truncated else { return }
+        let present = ["state.duckdb", "state.duckdb.wal"].filter { files.fileExists(atPath: "\(to)/\($0)") }
+        guard let victim = present.randomElement(using: &random) else { return }
+        var bytes = try Data(contentsOf: URL(filePath: "\(to)/\(victim)"))
+        guard !bytes.isEmpty else { return }
+        if fate == .truncated {
+            bytes = bytes.prefix(Int.random(in: 0..<bytes.count, using: &random))
+        } else {
+            for _ in 0..<[1, 30].pick(&random) {
+                let start = Int.random(in: 0..<bytes.count, using: &random)
+                for index in start..<min(start + 40, bytes.count) { bytes[index] = UInt8.random(in: 0...255, using: &random) }
+            }
+        }
+        try bytes.write(to: URL(filePath: "\(to)/\(victim)"))
+    }
+
+    private func healing<Result>(_ step: () async throws -> Result) async throws -> Result? { try await step() }
+
+    // MARK: Definitions
+
+    private func definition(_ name: String) throws -> ProjectionDefinition {
+        let variant = variants[name] ?? 0
+        if name == "orders_by_status" {
+            return ProjectionDefinition(
+                name: name, captures: [.init(name: "orders", columns: ["status", "amount", "customer_id", "__lsn"])],
+                key: ["status"],
+                query: """
+                    SELECT coalesce(status, '(none)') AS status, count(*)::BIGINT AS orders,
+                        coalesce(sum(amount), 0)::DECIMAL(38, 2) AS amount, max(__lsn) AS latest
+                        \(isWide ? ", count(DISTINCT customer_id)::BIGINT AS customers" : "")
+                    FROM orders GROUP BY 1
+                    """)
+        }
+        var definition = try Bench.shipped(name)
+        // The same result by another way: recomputed in full, or with another text.
+        if variant % 2 == 1 { definition.affected = nil }
+        definition.query += "\n-- variant \(variant)"
+        return definition
+    }
+
+    private var isWide: Bool { (variants["orders_by_status"] ?? 0) % 2 == 1 }
+    /// How many columns `orders_by_status` had when its table was last written.
+    private func expected(_ name: String, asOf lsn: LSN) -> ProjectionRows {
+        let shop = writer.shop(asOf: lsn)
+        return switch name {
+        case "orders_kpi_by_minute_segment": shop.kpi
+        case "orders_latest": shop.latest
+        case "customer_lifetime_value": shop.lifetimeValue
+        default: shop.byStatus(wide: isWide)
+        }
+    }
+
+    // MARK: Checks
+
+    private func check(_ name: String, _ optional: ProjectionWorker.Step??) throws {
+        guard let step = optional ?? nil else {
+            note("project \(name): idle")
+            return
+        }
+        note("project \(name): \(step.rows) rows to \(step.asOf)\(step.buildReason.map { ", built: \($0.rawValue)" } ?? "")")
+        if step.buildReason == nil { tally.advances += 1 } else { tally.builds += 1 }
+        let shown = try bench.table(name, key: keyLengths[name] ?? 1)
+        guard shown.asOf == step.asOf else {
+            throw Bench.Failure("\(name) shows as_of_lsn \(shown.asOf) after a step to \(step.asOf)")
+        }
+        let expected = expected(name, asOf: shown.asOf)
+        try compare(name, shown.rows, expected, "as of \(shown.asOf)")
+        if step.buildReason == nil, let before = lastShown[name] {
+            let changed = Set(before.rows.keys).union(expected.keys).filter { before.rows[$0] != expected[$0] }.count
+            guard step.rows == changed else {
+                throw Bench.Failure("\(name) wrote \(step.rows) rows where \(changed) changed")
+            }
+        } else if step.buildReason != nil, step.rows != expected.count {
+            throw Bench.Failure("\(name) was built with \(step.rows) rows and has \(expected.count)")
+        }
+        lastShown[name] = (shown.asOf, shown.rows)
+    }
+
+    private func compare(_ name: String, _ actual: ProjectionRows, _ expected: ProjectionRows, _ moment: String) throws {
+        guard actual != expected else { return }
+        var lines: [String] = []
+        for (key, row) in expected where actual[key] != row {
+            lines.append("expected \(Self.text(row)), found \(actual[key].map(Self.text) ?? "nothing")")
+        }
+        for (key, row) in actual where expected[key] == nil { lines.append("found \(Self.text(row)), expected nothing") }
+        throw Bench.Failure("\(name) is wrong \(moment):\n  \(lines.sorted().prefix(10).joined(separator: "\n  "))")
+    }
+
+    private static func text(_ row: [String?]) -> String { "(" + row.map { $0 ?? "NULL" }.joined(separator: ", ") + ")" }
+
+    /// Invariant 2: checkpoint <= cutoff <= watermarks <= source max LSN, and none moves back.
+    private func checkOrder() throws {
+        let watermarks = try bench.rows("SELECT capture_instance, hex(last_ingested_lsn) FROM ctl_ingestion_watermarks")
+        let states = try bench.rows(
+            """
+            SELECT m.projection_name, hex(m.as_of_lsn), c.capture_instance, hex(c.last_consumed_lsn)
+            FROM ctl_projection_metadata m JOIN ctl_projection_checkpoints c USING (projection_name)
+            """)
+        let clock = try bench.application.inDatabase { try Int64.fetchOne($0, sql: "SELECT value FROM cdc_clock") ?? 0 }
+        var present: [String: LSN] = [:]
+        for row in watermarks {
+            guard let name = row[0], let lsn = LSN(hex: "0x" + (row[1] ?? "")) else { throw Bench.Failure("bad watermark \(row)") }
+            present[name] = lsn
+            guard lsn.high < UInt64(clock) else { throw Bench.Failure("watermark \(lsn) of \(name) is beyond the source's end") }
+            guard lsn >= lastWatermarks[name] ?? .zero else {
+                throw Bench.Failure("the watermark of \(name) moved back from \(lastWatermarks[name] ?? .zero) to \(lsn)")
+            }
+        }
+        lastWatermarks = present
+        for row in states {
+            guard let name = row[0], let capture = row[2], let asOf = row[1], row[3] == asOf, let lsn = LSN(hex: "0x" + asOf)
+            else { throw Bench.Failure("checkpoint and as_of_lsn differ: \(row)") }
+            guard let watermark = present[capture], lsn <= watermark else {
+                throw Bench.Failure("checkpoint \(lsn) of \(name) is beyond the watermark of \(capture)")
+            }
+            if let before = lastShown[name]?.asOf, lsn < before {
+                throw Bench.Failure("the checkpoint of \(name) moved back from \(before) to \(lsn)")
+            }
+        }
+    }
+
+    private func note(_ step: String) { trace.append("\(trace.count + 1). \(step)") }
+}
