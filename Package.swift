@@ -83,6 +83,7 @@ let package = Package(
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
+        .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
             name: "PipelineTests",

@@ -367,6 +367,17 @@ public enum ServingStoreContract {
             #expect(state.rowsWritten == 3)
             #expect(try await fixture.another().projections() == ["totals": state])
         },
+        Clause("a commit writes only what differs, and counts only that") { fixture in
+            try await build(fixture.store, [("a", 1, 100), ("b", 1, nil), ("c", 1, 300)])
+            let written = try await fixture.store.commit(
+                commit(
+                    10, 12, deletes: [("a", 1, nil), ("never", 1, nil)],
+                    upserts: [("b", 1, nil), ("c", 1, 301), ("d", 1, nil)]))
+            #expect(written == 3)
+            let (state, rows) = try await read(fixture.store)
+            #expect(rows == [["b", "1", nil], ["c", "1", "3.01"], ["d", "1", nil]])
+            #expect(state.rowsWritten == 3)
+        },
         Clause("a commit deletes, changes and adds rows, and moves the checkpoints with them") { fixture in
             try await build(fixture.store, [("a", 1, 100), ("b", 1, 200), ("c", 1, 300)])
             try await fixture.store.commit(

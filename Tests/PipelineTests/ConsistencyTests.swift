@@ -242,7 +242,7 @@ struct ConsistencyTests {
             bench.serving,
             beforeCommit: { commit in
                 happened.withLock { $0 += 1 }
-                try await other.commit(commit)
+                _ = try await other.commit(commit)
             },
             beforeBuild: { build in
                 happened.withLock { $0 += 1 }

@@ -51,9 +51,9 @@ final class InterceptingStore: ServingStore {
     func projection(_ name: String) async throws -> ProjectionState? { try await base.projection(name) }
     func projections() async throws -> [String: ProjectionState] { try await base.projections() }
 
-    func commit(_ commit: ProjectionCommit) async throws {
+    func commit(_ commit: ProjectionCommit) async throws -> Int {
         try await beforeCommit(commit)
-        try await base.commit(commit)
+        return try await base.commit(commit)
     }
 
     func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
