@@ -82,7 +82,8 @@ struct Once<Success, Failure: Error>: @unchecked Sendable {
 private final class JobQueue: @unchecked Sendable {
     // All guarded by `condition`.
     private let condition = NSCondition()
-    private var jobs: ArraySlice<@Sendable () -> Void> = []
+    // Not a slice, whose popFirst() leaves the element in the buffer: a job holds the executor, and it this queue.
+    private var jobs: [@Sendable () -> Void] = []
     private var isStopped = false
     private var thread: Thread?
 
@@ -114,7 +115,7 @@ private final class JobQueue: @unchecked Sendable {
     private func next() -> (@Sendable () -> Void)? {
         condition.withLock {
             while jobs.isEmpty && !isStopped { condition.wait() }
-            return jobs.popFirst()
+            return jobs.isEmpty ? nil : jobs.removeFirst()
         }
     }
 }

@@ -222,6 +222,19 @@ struct SessionTests {
         #expect(!FileManager.default.fileExists(atPath: path + ".wal"))
     }
 
+    @Test("an executor that is dropped ends with its last job")
+    func dropExecutor() async throws {
+        weak var weakExecutor: ThreadExecutor?
+        do {
+            let executor = ThreadExecutor(name: "short")
+            weakExecutor = executor
+            for _ in 0..<3 { await executor.run {} }
+        }
+        // The thread lets go of its last job just after that has answered.
+        for _ in 0..<1000 where weakExecutor != nil { try await Task.sleep(for: .milliseconds(5)) }
+        #expect(weakExecutor == nil)
+    }
+
     @Test("an actor can live on the executor")
     func actorOnExecutor() async {
         actor Guest {

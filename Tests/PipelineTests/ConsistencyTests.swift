@@ -158,6 +158,8 @@ struct ConsistencyTests {
                 configuration.busyMode = .timeout(20)
                 do {
                     let queue = try DatabaseQueue(path: path, configuration: configuration)
+                    // Orders are only added, so a reader that goes by LSNs never sees their number fall.
+                    var last = (kpi: 0, latest: 0)
                     while !isDone.withLock({ $0 }) {
                         // One statement each time, as a dashboard has it: no transaction of the reader's helps.
                         let sums = try queue.inDatabase { try Bench.rows($0, Self.totals) }.first ?? []
@@ -174,7 +176,12 @@ struct ConsistencyTests {
                             if sums[1] != sums[2] || count % 2 != 0 || sums[1] != "\(count * 5)" {
                                 seen.wrong.append("totals \(sums)")
                             }
-                            if (Int(latest[0] ?? "") ?? -1) % 2 != 0 { seen.wrong.append("latest \(latest)") }
+                            let rows = Int(latest[0] ?? "") ?? -1
+                            if rows % 2 != 0 { seen.wrong.append("latest \(latest)") }
+                            if count < last.kpi || rows < last.latest {
+                                seen.wrong.append("from \(last) to \(count), \(rows)")
+                            }
+                            last = (count, rows)
                         }
                     }
                 } catch {
