@@ -62,7 +62,8 @@ public final class Connection {
     /// Runs one statement with positional parameters (`?` or `$1`) and returns its rows.
     ///
     /// - Parameter streaming: rows are made as they are fetched instead of all at once. Until such a
-    ///   result is read to its end, any other statement on this connection cuts it off.
+    ///   result is read to its end or dropped, any other statement on this connection cuts it off (DuckDB 1) or
+    ///   is refused (DuckDB 2).
     public func query(_ sql: String, _ parameters: [Value] = [], streaming: Bool = false) throws -> QueryResult {
         try prepare(sql).query(parameters, streaming: streaming)
     }

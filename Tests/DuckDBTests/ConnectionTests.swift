@@ -84,7 +84,7 @@ struct ConnectionTests {
 
     @Test("a scalar of no row is an error, of NULL it is null")
     func scalar() throws {
-        #expect(try connection.scalar("SELECT NULL") == .null)
+        #expect(try connection.scalar("SELECT NULL::INTEGER") == .null)
         #expect(throws: DuckDBError.noRow(sql: "SELECT 1 WHERE false")) {
             try connection.scalar("SELECT 1 WHERE false")
         }

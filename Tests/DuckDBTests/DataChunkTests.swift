@@ -328,9 +328,10 @@ struct DataChunkTests {
     func streamCutOff() throws {
         let result = try connection.query("SELECT i FROM range(1000000) t(i)", streaming: true)
         _ = try result.nextChunk()
-        try connection.execute("SELECT 1")
         var rows = 0
         do {
+            // DuckDB 1 cuts the result off here; DuckDB 2 refuses the statement while the result is open.
+            try connection.execute("SELECT 1")
             while let chunk = try result.nextChunk() { rows += chunk.count }
         } catch is DuckDBError {}
         #expect(rows < 1_000_000)

@@ -362,11 +362,11 @@ struct CaptureTests {
             source.clock.advance(seconds: 60)
         }
         let capture = try await source.capture("things")
-        let window = LSNWindow(after: LSN(high: 1, low: 0), through: LSN(high: 4, low: 0))
+        let window = LSNWindow(after: LSN(high: 2, low: 0), through: LSN(high: 5, low: 0))
         try await source.embedded.cleanUp(olderThan: source.clock.now)
         await #expect(
             throws: TidemarkError.gap(
-                capture: "dbo_things", watermark: window.after, minLSN: LSN(high: 4, low: 0))
+                capture: "dbo_things", watermark: window.after, minLSN: LSN(high: 5, low: 0))
         ) { _ = try await source.embedded.changes(of: capture, in: window, blockRows: 10) }
     }
 

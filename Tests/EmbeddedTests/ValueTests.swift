@@ -33,7 +33,7 @@ struct ValueTests {
             let changes = try await source.changes("t")
             Issue.record("accepted as \(changes)")
         } catch let error as TidemarkError {
-            guard case .value("t", "v", LSN(high: 1, low: 0), let found) = error else {
+            guard case .value("t", "v", LSN(high: 2, low: 0), let found) = error else {
                 Issue.record("\(error)")
                 return
             }
@@ -109,7 +109,7 @@ struct ValueTests {
             try String.fetchAll(
                 db, sql: "SELECT hex(lsn) || ' ' || amount || ' ' || created_at FROM stg_cdc_orders WHERE op = 1")
         }
-        #expect(texts == ["00000000000000010000 -9999999999999999.99 0001-01-01 00:00:00"])
+        #expect(texts == ["00000000000000020000 -9999999999999999.99 0001-01-01 00:00:00"])
     }
 
     @Test("a table left over from a build that was cut short is replaced")
