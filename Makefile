@@ -1,13 +1,13 @@
 # What a contributor and the CI do, one word each; `make` alone lists the words.
 #
-#   make demo DURATION=15s RATE=500    settings of demo and bench: DURATION, RATE, DIR, KEEP=1
+#   make demo DURATION=15s RATE=500    settings of the demo: DURATION, RATE, DIR, KEEP=1
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build release demo bench test lint format clean
 
 SWIFT ?= swift
 # What swift format looks at.
-SOURCES := Package.swift Sources Tests Plugins
+SOURCES := Package.swift Sources Tests Plugins Benchmarks
 # The release build; a link that SwiftPM keeps.
 TIDEMARK := .build/release/tidemark
 # Variables given on the command line become options of `tidemark demo`.
@@ -30,10 +30,10 @@ release: deps ## Build the optimised binary, .build/release/tidemark
 demo: release ## Show the pipeline at work on throw-away databases (DURATION=15s RATE=500 DIR=folder KEEP=1)
 	$(TIDEMARK) demo $(OPTIONS)
 
-bench: DURATION ?= 30s
-bench: RATE ?= 5000
-bench: release ## Put the demo under load (DURATION=30s RATE=5000)
-	$(TIDEMARK) demo $(OPTIONS)
+bench: release ## Measure against what SQLite and DuckDB do by themselves (minutes; docs/benchmarks.md)
+	$(SWIFT) build -c release --product tidemark-bench
+	.build/release/tidemark-bench
+	$(TIDEMARK) demo --rate 2000 --duration 20s
 
 test: deps ## Build and run all tests
 	$(SWIFT) build --build-tests

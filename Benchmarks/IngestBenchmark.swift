@@ -20,7 +20,9 @@ enum IngestBenchmark {
             copies.append(try await copy(servingPath, folder: folder, round: round))
         }
         report("drain", "\(format(Double(rows) / median(drains) / 1000, 0)) thousand changes/s")
-        report("SQLite's own ATTACH, INSERT … SELECT", "\(format(Double(rows) / median(copies) / 1000, 0)) thousand rows/s")
+        report(
+            "SQLite's own ATTACH, INSERT … SELECT", "\(format(Double(rows) / median(copies) / 1000, 0)) thousand rows/s"
+        )
         report("drain rate / copy rate", format(median(copies) / median(drains)), target: "at least 0.5")
     }
 
@@ -87,7 +89,9 @@ enum IngestBenchmark {
             try db.execute(sql: "ATTACH ? AS plain", arguments: [plain])
         }
         return try await seconds {
-            try await queue.writeWithoutTransaction { try $0.execute(sql: "INSERT INTO stg_cdc_orders SELECT * FROM plain.rows") }
+            try await queue.writeWithoutTransaction {
+                try $0.execute(sql: "INSERT INTO stg_cdc_orders SELECT * FROM plain.rows")
+            }
         }
     }
 }

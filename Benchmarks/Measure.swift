@@ -25,9 +25,12 @@ enum Machine {
     }
 
     private static var processor: String {
-        guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8) else { return "unknown processor" }
+        guard let text = try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8) else {
+            return "unknown processor"
+        }
         let line = text.split(separator: "\n").first { $0.hasPrefix("model name") }
-        return line.map { String($0.split(separator: ":")[1]).trimmingCharacters(in: .whitespaces) } ?? "unknown processor"
+        return line.map { String($0.split(separator: ":")[1]).trimmingCharacters(in: .whitespaces) }
+            ?? "unknown processor"
     }
 
     /// The most memory this process has held at once, in MiB; `nil` where the system does not say.

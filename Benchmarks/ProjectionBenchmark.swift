@@ -38,26 +38,32 @@ enum ProjectionBenchmark {
         // A replica from nothing, as after a lost state directory.
         let replica = try await Replica(
             directory: folder.appending(path: "state"), memoryLimit: "4GB", captures: Shop.captures, store: store,
-            watermarks: try await store.watermarks(source: "bench"), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+            watermarks: try await store.watermarks(source: "bench"),
+            logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
         let instances = Shop.captures.map(\.instance)
         let load = try await seconds { try await replica.takeIn(instances, upTo: history) }
         let total = counts.values.reduce(0, +)
-        report("replica from staging, \(total) changes", "\(format(Double(total) / load / 1000, 0)) thousand changes/s", target: "at least 500")
+        report(
+            "replica from staging, \(total) changes", "\(format(Double(total) / load / 1000, 0)) thousand changes/s",
+            target: "at least 500")
 
         var results: [String: Double] = [:]
         var lsn = history
         for definition in try ProjectionCatalog.load(from: "projections").projections {
             let engine = try await ProjectionEngine(
-                definition: definition, captures: Shop.captures, session: try await replica.makeSession(name: definition.name))
+                definition: definition, captures: Shop.captures,
+                session: try await replica.makeSession(name: definition.name))
             let worker = ProjectionWorker(
-                engine: engine, replica: replica, store: store, logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+                engine: engine, replica: replica, store: store,
+                logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
             let first = lsn
             _ = try await worker.step(watermarks: try await store.watermarks(source: "bench"))
             for (label, isScattered) in [("recent orders", false), ("orders all over history", true)] {
                 var cycles: [Double] = []
                 var recomputations: [Double] = []
                 for round in 1...rounds {
-                    let ids = isScattered
+                    let ids =
+                        isScattered
                         ? (0..<changedOrders).map { ($0 * (orders / changedOrders) + Int64(round) * 37) % orders + 1 }
                         : (0..<changedOrders).map { orders - 2 * changedOrders + $0 * 2 + 1 }
                     let next = LSN(high: lsn.high + 1, low: 0)
@@ -80,13 +86,17 @@ enum ProjectionBenchmark {
         return results
     }
 
-    private static func stage(_ ids: [Int64], at lsn: LSN, after: LSN, version: Int64, store: EmbeddedServing) async throws {
+    private static func stage(_ ids: [Int64], at lsn: LSN, after: LSN, version: Int64, store: EmbeddedServing)
+        async throws
+    {
         for capture in Shop.captures {
             let batch = Shop.changes(
-                of: capture, ids: capture.table == "orders" ? ids.sorted() : [], operation: .updateAfter, lsn: { _ in lsn }, version: version)
+                of: capture, ids: capture.table == "orders" ? ids.sorted() : [], operation: .updateAfter,
+                lsn: { _ in lsn }, version: version)
             let reader = batch.isEmpty ? Blocks { nil } : Shop.once(batch)
             _ = try await store.ingest(
-                capture, source: "bench", window: LSNWindow(after: after, through: lsn), commitTime: .now(), from: reader)
+                capture, source: "bench", window: LSNWindow(after: after, through: lsn), commitTime: .now(),
+                from: reader)
         }
     }
 

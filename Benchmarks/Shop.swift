@@ -21,7 +21,8 @@ enum Shop {
         instance: "dbo_payments", table: "payments",
         columns: [
             Column(name: "payment_id", type: .int64, isNullable: false), Column(name: "order_id", type: .int64),
-            Column(name: "paid_amount", type: .decimal(precision: 18, scale: 2)), Column(name: "paid_at", type: .timestamp),
+            Column(name: "paid_amount", type: .decimal(precision: 18, scale: 2)),
+            Column(name: "paid_at", type: .timestamp),
         ], key: ["payment_id"])
     static let captures = [customers, orders, payments]
 
@@ -33,7 +34,8 @@ enum Shop {
 
     /// Changes for rows with the given ids. `version` varies the amounts, so that a later one is a change.
     static func changes(
-        of capture: Capture, ids: some Collection<Int64>, operation: ChangeOperation, lsn: (Int64) -> LSN, version: Int64
+        of capture: Capture, ids: some Collection<Int64>, operation: ChangeOperation, lsn: (Int64) -> LSN,
+        version: Int64
     ) -> ChangeBatch {
         var batch = ChangeBatch(columns: capture.columns, reserving: ids.count)
         for id in ids {

@@ -18,7 +18,8 @@ do {
             exit(64)
         }
         let chosen = arguments.isEmpty ? all : arguments
-        let folder = FileManager.default.temporaryDirectory.appending(path: "tidemark-bench-\(UUID().uuidString.prefix(8))")
+        let folder = FileManager.default.temporaryDirectory.appending(
+            path: "tidemark-bench-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
         say(Machine.description)

@@ -19,7 +19,9 @@ final class Schedule {
 
     /// Which definition a projection runs with.
     private var variants: [String: Int]
-    private let names = ["orders_kpi_by_minute_segment", "orders_latest", "customer_lifetime_value", "orders_by_status"]
+    private let names = [
+        "orders_kpi_by_minute_segment", "orders_latest", "customer_lifetime_value", "orders_by_status",
+    ]
     private let keyLengths = [
         "orders_kpi_by_minute_segment": 2, "orders_latest": 1, "customer_lifetime_value": 1, "orders_by_status": 1,
     ]
@@ -259,7 +261,9 @@ final class Schedule {
         } else {
             for _ in 0..<[1, 30].pick(&random) {
                 let start = Int.random(in: 0..<bytes.count, using: &random)
-                for index in start..<min(start + 40, bytes.count) { bytes[index] = UInt8.random(in: 0...255, using: &random) }
+                for index in start..<min(start + 40, bytes.count) {
+                    bytes[index] = UInt8.random(in: 0...255, using: &random)
+                }
             }
         }
         try bytes.write(to: URL(filePath: "\(to)/\(victim)"))
@@ -308,7 +312,9 @@ final class Schedule {
             note("project \(name): idle")
             return
         }
-        note("project \(name): \(step.rows) rows to \(step.asOf)\(step.buildReason.map { ", built: \($0.rawValue)" } ?? "")")
+        note(
+            "project \(name): \(step.rows) rows to \(step.asOf)\(step.buildReason.map { ", built: \($0.rawValue)" } ?? "")"
+        )
         if step.buildReason == nil { tally.advances += 1 } else { tally.builds += 1 }
         let shown = try bench.table(name, key: keyLengths[name] ?? 1)
         guard shown.asOf == step.asOf else {
@@ -327,17 +333,22 @@ final class Schedule {
         lastShown[name] = (shown.asOf, shown.rows)
     }
 
-    private func compare(_ name: String, _ actual: ProjectionRows, _ expected: ProjectionRows, _ moment: String) throws {
+    private func compare(_ name: String, _ actual: ProjectionRows, _ expected: ProjectionRows, _ moment: String) throws
+    {
         guard actual != expected else { return }
         var lines: [String] = []
         for (key, row) in expected where actual[key] != row {
             lines.append("expected \(Self.text(row)), found \(actual[key].map(Self.text) ?? "nothing")")
         }
-        for (key, row) in actual where expected[key] == nil { lines.append("found \(Self.text(row)), expected nothing") }
+        for (key, row) in actual where expected[key] == nil {
+            lines.append("found \(Self.text(row)), expected nothing")
+        }
         throw Bench.Failure("\(name) is wrong \(moment):\n  \(lines.sorted().prefix(10).joined(separator: "\n  "))")
     }
 
-    private static func text(_ row: [String?]) -> String { "(" + row.map { $0 ?? "NULL" }.joined(separator: ", ") + ")" }
+    private static func text(_ row: [String?]) -> String {
+        "(" + row.map { $0 ?? "NULL" }.joined(separator: ", ") + ")"
+    }
 
     /// Invariant 2: checkpoint <= cutoff <= watermarks <= source max LSN, and none moves back.
     private func checkOrder() throws {
@@ -350,16 +361,22 @@ final class Schedule {
         let clock = try bench.application.inDatabase { try Int64.fetchOne($0, sql: "SELECT value FROM cdc_clock") ?? 0 }
         var present: [String: LSN] = [:]
         for row in watermarks {
-            guard let name = row[0], let lsn = LSN(hex: "0x" + (row[1] ?? "")) else { throw Bench.Failure("bad watermark \(row)") }
+            guard let name = row[0], let lsn = LSN(hex: "0x" + (row[1] ?? "")) else {
+                throw Bench.Failure("bad watermark \(row)")
+            }
             present[name] = lsn
-            guard lsn.high < UInt64(clock) else { throw Bench.Failure("watermark \(lsn) of \(name) is beyond the source's end") }
+            guard lsn.high < UInt64(clock) else {
+                throw Bench.Failure("watermark \(lsn) of \(name) is beyond the source's end")
+            }
             guard lsn >= lastWatermarks[name] ?? .zero else {
-                throw Bench.Failure("the watermark of \(name) moved back from \(lastWatermarks[name] ?? .zero) to \(lsn)")
+                throw Bench.Failure(
+                    "the watermark of \(name) moved back from \(lastWatermarks[name] ?? .zero) to \(lsn)")
             }
         }
         lastWatermarks = present
         for row in states {
-            guard let name = row[0], let capture = row[2], let asOf = row[1], row[3] == asOf, let lsn = LSN(hex: "0x" + asOf)
+            guard let name = row[0], let capture = row[2], let asOf = row[1], row[3] == asOf,
+                let lsn = LSN(hex: "0x" + asOf)
             else { throw Bench.Failure("checkpoint and as_of_lsn differ: \(row)") }
             guard let watermark = present[capture], lsn <= watermark else {
                 throw Bench.Failure("checkpoint \(lsn) of \(name) is beyond the watermark of \(capture)")

@@ -38,7 +38,9 @@ struct ServiceTests {
             _ = try await ends("the pipeline", within: .seconds(5)) { try await run.value }
             #expect(clock.now - asked < .seconds(5))
             try await verify(bench)
-            for (name, expected) in [(Self.names[0], \ShopModel.kpi), (Self.names[1], \.latest), (Self.names[2], \.lifetimeValue)] {
+            for (name, expected) in [
+                (Self.names[0], \ShopModel.kpi), (Self.names[1], \.latest), (Self.names[2], \.lifetimeValue),
+            ] {
                 let shown = try bench.table(name, key: name == Self.names[0] ? 2 : 1)
                 #expect(shown.rows == writer.shop(asOf: shown.asOf)[keyPath: expected])
             }
@@ -76,7 +78,9 @@ struct ServiceTests {
         first.stop()
         _ = try await ends("the first one") { try await firstRun.value }
         try bench.write("INSERT INTO orders VALUES (2, 1, '5.00', 'NEW', NULL, '2026-01-01 10:00:00')")
-        try await eventually("the second one takes over") { try bench.rows("SELECT 1 FROM proj_orders_latest").count == 2 }
+        try await eventually("the second one takes over") {
+            try bench.rows("SELECT 1 FROM proj_orders_latest").count == 2
+        }
         second.stop()
         _ = try await ends("the second one") { try await secondRun.value }
 

@@ -73,7 +73,11 @@ public final class Pipeline: Sendable {
         }
         if isStopped { loops.cancel() }
         do {
-            try await withTaskCancellationHandler { try await loops.value } onCancel: { loops.cancel() }
+            try await withTaskCancellationHandler {
+                try await loops.value
+            } onCancel: {
+                loops.cancel()
+            }
         } catch is CancellationError {
             logger.info("stopped")
         }
@@ -296,7 +300,9 @@ public final class Pipeline: Sendable {
     }
 
     /// Runs one step to its end even when the loop around it is cancelled meanwhile.
-    private func finishing<Result: Sendable>(_ step: @escaping @Sendable () async throws -> Result) async throws -> Result {
+    private func finishing<Result: Sendable>(_ step: @escaping @Sendable () async throws -> Result) async throws
+        -> Result
+    {
         try Task.checkCancellation()
         return try await Task { try await step() }.value
     }

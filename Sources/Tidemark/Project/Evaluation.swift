@@ -72,7 +72,8 @@ struct Evaluation: Sendable {
         let views = try zip(inputs, logRows(connection, from: lsn, to: lsn)).map { input, rows in
             View(overlay: rows.before > 0 ? try makeOverlay(connection, input, .after, through: lsn) : nil)
         }
-        try connection.execute("CREATE TEMP TABLE \(after) AS \(selectAll(table)) FROM \(scoped(definition.query, views))")
+        try connection.execute(
+            "CREATE TEMP TABLE \(after) AS \(selectAll(table)) FROM \(scoped(definition.query, views))")
         try check(connection, table: table)
     }
 
@@ -202,7 +203,8 @@ struct Evaluation: Sendable {
             "CAST(\(SQLText.identifier($0.name)) AS \($0.type)) AS \(SQLText.identifier($0.name))"
         }.joined(separator: ", ")
         // Two statements: as two branches of one UNION they take several times as long to plan and to run.
-        try connection.execute("CREATE TEMP TABLE \(affected) AS SELECT \(key) FROM \(scoped(sql, old, withChanged: true))")
+        try connection.execute(
+            "CREATE TEMP TABLE \(affected) AS SELECT \(key) FROM \(scoped(sql, old, withChanged: true))")
         try connection.execute("INSERT INTO \(affected) SELECT \(key) FROM \(scoped(sql, new, withChanged: true))")
     }
 

@@ -27,7 +27,9 @@ public struct ProjectionEngine: Sendable {
     public init(definition: ProjectionDefinition, captures: [Capture], session: Session) async throws {
         self.definition = definition
         self.session = session
-        inputs = try definition.captures.map { try ProjectionInput($0, projection: definition.name, captures: captures) }
+        inputs = try definition.captures.map {
+            try ProjectionInput($0, projection: definition.name, captures: captures)
+        }
         instances = Set(inputs.map(\.capture.instance))
         let evaluation = Evaluation(definition: definition, inputs: inputs)
         let fingerprint = "engine \(Self.engineVersion)\n\(definition.fingerprint)"

@@ -135,13 +135,15 @@ public actor Replica {
         for (instance, position) in positions where position.logRows > foldLimits.threshold {
             guard let capture = captures[instance] else { continue }
             var holders = pins.filter { $0.value.captures.contains(instance) }
-            if position.logRows > foldLimits.stalled, let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
+            if position.logRows > foldLimits.stalled,
+                let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
                 holders.values.contains(where: { $0.checkpoint > slowest.value.checkpoint })
             {
                 holders[slowest.key] = nil
                 pins[slowest.key] = nil
                 logger.warning(
-                    "a projection lags too far behind and will be built in full", metadata: ["projection": "\(slowest.key)"])
+                    "a projection lags too far behind and will be built in full",
+                    metadata: ["projection": "\(slowest.key)"])
             }
             guard let target = holders.values.map(\.checkpoint).min(), target > position.base else { continue }
             try await serially { try await self.fold(capture, to: min(target, position.loaded)) }
@@ -270,7 +272,8 @@ public actor Replica {
         var options = ["memory_limit": memoryLimit]
         guard let directory else {
             // Made only when DuckDB has to spill, and removed by it.
-            options["temp_directory"] = FileManager.default.temporaryDirectory
+            options["temp_directory"] =
+                FileManager.default.temporaryDirectory
                 .appending(path: "tidemark-spill-\(ProcessInfo.processInfo.processIdentifier)").path
             return try open(nil, options)
         }

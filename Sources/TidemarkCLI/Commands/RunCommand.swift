@@ -35,13 +35,14 @@ struct RunCommand: AsyncParsableCommand {
         signal(SIGPIPE, SIG_IGN)
         let settings = try common.settings()
         let logger = LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark")
+        let progress = ProgressLog(logger: logger)
         let service = PipelineService(grace: Self.grace, logger: logger) {
             let databases = try await Databases(settings)
             // Safe to repeat: control tables that a later version adds are made here too.
             try await databases.serving.bootstrap()
             return Pipeline(
                 source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,
-                options: settings.pipelineOptions, logger: logger, observe: Self.log(to: logger))
+                options: settings.pipelineOptions, logger: logger, observe: { progress.observe($0) })
         }
         let group = ServiceGroup(
             configuration: .init(
@@ -49,30 +50,6 @@ struct RunCommand: AsyncParsableCommand {
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         try await group.run()
-    }
-
-    /// Every commit is worth a line when something was written, and only for debugging when not.
-    private static func log(to logger: Logger) -> @Sendable (PipelineEvent) -> Void {
-        { event in
-            switch event {
-            case .ingested(let capture, let step, _):
-                logger.log(
-                    level: step.rows > 0 ? .info : .debug, "ingested",
-                    metadata: [
-                        "capture": "\(capture)", "rows": .stringConvertible(step.rows),
-                        "watermark": "\(step.watermark)",
-                    ])
-            case .projected(let name, let step, _):
-                logger.log(
-                    level: step.rows > 0 ? .info : .debug, "projected",
-                    metadata: [
-                        "projection": "\(name)", "rows": .stringConvertible(step.rows), "as_of_lsn": "\(step.asOf)",
-                    ])
-            case .polled, .captureFailed, .projectionFailed:
-                // Failures are logged by the pipeline itself.
-                break
-            }
-        }
     }
 }
 
