@@ -111,10 +111,10 @@ final class BoundParameter {
                 }
                 let start = bytes.count
                 switch column.type {
+                case .string where traits.cutsTextAtNUL && column.withBytes(row) { $0.contains(0) }:
+                    throw refusal(row, "the driver cannot store a string with a NUL in it")
                 case .string where traits.usesUTF8:
                     column.withBytes(row) { bytes.append(contentsOf: $0) }
-                    // SQLite's driver takes a length, but ends the text at a NUL.
-                    if bytes[start...].contains(0) { throw refusal(row, "the driver cannot store a string with a NUL in it") }
                 case .string:
                     units.removeAll(keepingCapacity: true)
                     guard column.withBytes(row, { UTF16Text.append($0, to: &units) }) else {

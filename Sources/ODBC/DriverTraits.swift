@@ -37,6 +37,11 @@ struct DriverTraits: Sendable {
     /// translate SQL_C_CHAR to the locale's character set and replace what that lacks.
     var usesUTF8: Bool { family == .sqlite }
 
+    /// Whether a string parameter ends at a NUL in it, whatever length the driver is told.
+    ///
+    /// SQLite's driver and psqlODBC (13.02) store what comes before the NUL and report success.
+    var cutsTextAtNUL: Bool { family == .sqlite || family == .postgreSQL }
+
     /// Whether a column's declared size bounds its values, so that it can be bound.
     ///
     /// SQLite does not enforce the length in `VARCHAR(10)`: https://sqlite.org/datatype3.html

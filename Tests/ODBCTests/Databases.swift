@@ -121,13 +121,11 @@ final class PostgreSQL: Sendable {
         return listener.port
     }
 
-    func target(port: Int? = nil, password: String = PostgreSQL.password, extra: String = "") -> ConnectionString {
-        let pairs: KeyValuePairs = [
+    func target(port: Int? = nil, password: String = PostgreSQL.password) -> ConnectionString {
+        ConnectionString([
             "Driver": "PostgreSQL Unicode", "Servername": "127.0.0.1", "Port": "\(port ?? self.port)", "Database": "postgres",
-            "UID": "tester", "BoolsAsChar": "0",
-        ]
-        // psqlODBC takes the braces off, and undoes percent signs in the password alone.
-        return ConnectionString("\(ConnectionString(pairs).text);PWD={\(password.replacing("}", with: "%7D"))};\(extra)")
+            "UID": "tester", "PWD": password, "BoolsAsChar": "0",
+        ])
     }
 
     func connect(queryTimeout: Duration? = .seconds(30)) throws -> Connection {
