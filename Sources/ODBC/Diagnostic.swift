@@ -35,7 +35,9 @@ struct Handle {
     /// All records of the last call on this handle, in the driver's order: the most severe comes first.
     func diagnostics() -> [Diagnostic] {
         var records: [Diagnostic] = []
-        var capacity = 1_024  // of UTF-16 units; grown when a message is longer
+        // Of UTF-16 units; grown when a message is longer. Roomy, since psqlODBC cuts messages into records of the
+        // size first asked for, in the middle of a character if need be (13.02, `ER_ReturnError`).
+        var capacity = 8_192
         // A driver that never says "no more" must not hold us for ever.
         while records.count < 1_000 {
             var state = [SQLWCHAR](repeating: 0, count: 6)

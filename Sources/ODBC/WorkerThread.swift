@@ -8,13 +8,17 @@ final class WorkerThread: Sendable {
     private let queue = JobQueue()
 
     init(name: String) {
+        let isStarted = DispatchSemaphore(value: 0)
         let thread = Thread { [queue] in
-            // Set from within: on Linux a name given from outside does not reach the thread.
+            // Set from within: on Linux a name given from outside does not reach the thread. And not before `start`
+            // has noted which thread it is, or the name is lost.
+            isStarted.wait()
             Thread.current.name = name
             queue.run()
         }
         thread.stackSize = 2 << 20  // drivers expect more than macOS's 512 KiB for secondary threads
         thread.start()
+        isStarted.signal()
     }
 
     deinit {

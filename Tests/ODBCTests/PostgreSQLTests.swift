@@ -232,12 +232,11 @@ struct PostgreSQLTests {
 
     @Test("a message longer than any buffer is kept whole")
     func longMessage() throws {
-        // ASCII: this driver hands long messages out in records of 511 bytes, and gives up at a split character.
+        // psqlODBC itself keeps 4095 bytes of a message.
         let error = try #require(throws: ODBCError.self) {
-            try connection.execute("DO $$ BEGIN RAISE EXCEPTION '%', repeat('x', 5000) || 'end'; END $$")
+            try connection.execute("DO $$ BEGIN RAISE EXCEPTION '%', repeat('é', 2000) || 'end'; END $$")
         }
-        #expect(error.records.count > 1)
-        #expect(error.records.map(\.message).joined().contains(String(repeating: "x", count: 5_000) + "end"))
+        #expect(error.records.first?.message.contains(String(repeating: "é", count: 2_000) + "end") == true)
     }
 
     @Test("of two transactions that wait for each other one is the victim, and transient")
@@ -291,7 +290,7 @@ struct PostgreSQLTests {
         let handle = try await session.run { $0.cancelHandle }
         handle.cancel()
         #expect(try await session.run { try $0.scalar("SELECT 1") } == 1)
-        let sql = "SELECT pg_sleep(30)"
+        let sql = "SELECT pg_sleep(30) AS cancelled"
         let task = Task { try await session.run { connection in _ = try connection.execute(sql) } }
         try waitUntil("the statement runs") {
             try connection.query("SELECT pid FROM pg_stat_activity WHERE query = '\(sql)' AND state = 'active'").rows().count == 1
