@@ -240,6 +240,7 @@ public final class BlockCursor {
         while true {
             buffer.reserve(piece)
             let address = buffer.arena + buffer.used
+            if terminator > 0 { Self.mark(address, piece) }
             let result = try statement.call { SQLGetData(handle, number, column.cType, address, piece, &indicator) }
             if result == SQL_NO_DATA {
                 // The value ended exactly with the last piece.
@@ -256,8 +257,7 @@ public final class BlockCursor {
                 buffer.used += indicator
                 break
             }
-            // UTF-16 never comes in halves, but drivers may leave room for a character that did not fit.
-            buffer.used += column.storage == .utf8 ? Self.textLength(address, room) : room & ~(terminator == 2 ? 1 : 0)
+            buffer.used += terminator > 0 ? Self.textLength(address, room, terminator) : room
             let remaining = indicator == SQLLEN(SQL_NO_TOTAL) ? piece * 2 : indicator - room + terminator
             piece = min(max(remaining, Self.firstPiece), Self.largestPiece) + terminator
             piece += piece & 1
@@ -267,11 +267,26 @@ public final class BlockCursor {
         return buffer.used - start
     }
 
-    /// UTF-8 in a piece that may end before its room does.
-    private static func textLength(_ address: UnsafeMutableRawPointer, _ room: Int) -> Int {
+    /// A driver may leave some room at a piece's end when a character does not fit; so its terminator is looked for,
+    /// behind which this mark stays.
+    private static let markLength = 8
+
+    private static func mark(_ address: UnsafeMutableRawPointer, _ piece: Int) {
+        (address + piece - markLength).initializeMemory(as: UInt8.self, repeating: 0xff, count: markLength)
+    }
+
+    /// Bytes of text in a piece that was filled.
+    private static func textLength(_ address: UnsafeMutableRawPointer, _ room: Int, _ terminator: Int) -> Int {
         var length = room
-        while length > 0, address.load(fromByteOffset: length - 1, as: UInt8.self) == 0 { length -= 1 }
-        return length
+        while length > room - markLength + terminator {
+            let isEnd =
+                terminator == 2
+                ? address.loadUnaligned(fromByteOffset: length, as: UInt16.self) == 0
+                : address.load(fromByteOffset: length, as: UInt8.self) == 0
+            if isEnd { return length }
+            length -= terminator
+        }
+        return room
     }
 
     // MARK: reading

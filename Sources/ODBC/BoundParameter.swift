@@ -61,7 +61,7 @@ final class BoundParameter {
         } else {
             columnSize = layout.columnSize > 0 ? layout.columnSize : SQLULEN(max(1, length))
         }
-        if isLong && !traits.isSQLServer {
+        if isLong && !traits.usesUnlimitedSizes {
             sqlType = SQLSMALLINT(isText ? (traits.usesUTF8 ? SQL_LONGVARCHAR : SQL_WLONGVARCHAR) : SQL_LONGVARBINARY)
         } else {
             sqlType = layout.sqlType

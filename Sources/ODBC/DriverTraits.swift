@@ -72,14 +72,15 @@ struct DriverTraits: Sendable {
 
     /// Whether large values are sent in pieces while executing.
     ///
-    /// FreeTDS takes pieces for the `text`, `ntext` and `image` types only and gathers them in memory (1.3.17,
-    /// `odbc_sql2tds`, "dynamic length allowed only for BLOB fields"); bound whole, they are `nvarchar(max)`.
+    /// FreeTDS gathers the pieces in memory before it sends them, so nothing is gained there.
     var takesDataAtExecution: Bool { family == .microsoft || family == .postgreSQL }
 
-    /// The type of strings that are sent in pieces or are longer than `nvarchar(4000)`.
-    ///
-    /// A column size of 0 makes SQL_WVARCHAR `nvarchar(max)` with Microsoft's driver:
+    /// Whether a column size of 0 makes SQL_WVARCHAR `nvarchar(max)` and SQL_VARBINARY `varbinary(max)`:
     /// https://learn.microsoft.com/sql/relational-databases/native-client/features/using-large-value-types
+    ///
+    /// The others get long values as SQL_WLONGVARCHAR and SQL_LONGVARBINARY. FreeTDS must: it cuts SQL_WVARCHAR
+    /// at 8000 bytes without a word (1.3.17, `tds_generic_put`: `colsize = MIN(colsize, size)`), and makes the
+    /// long types `(max)` from TDS 7.2 on (`tds_set_param_type`).
     var usesUnlimitedSizes: Bool { family == .microsoft }
 
     /// Whether a prepared query that was not read to its end must be prepared anew.

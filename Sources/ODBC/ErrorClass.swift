@@ -17,16 +17,30 @@ public enum ErrorClass: String, Hashable, Sendable, CaseIterable {
 extension ErrorClass {
     /// Sorts a failure by all its records.
     ///
-    /// One transient record makes a failure transient: after "cannot open database" (4060), say, SQL
-    /// Server adds "login failed" (18456). Otherwise the first record that says something decides.
-    /// Native codes count only for the database they belong to, which the messages name.
+    /// A number that SQL Server documents as transient decides: after "cannot open database" (4060), say, it adds
+    /// "login failed" (18456). Then a refusal: FreeTDS adds 08001 to every login that fails, whatever the reason.
+    /// Else one transient record is enough, or the first that says something.
     public init(_ records: [Diagnostic]) {
-        let classes = records.lazy.filter { !$0.isWarning }.map(ErrorClass.init)
-        if classes.contains(.transient) {
+        let errors = records.filter { !$0.isWarning }
+        let classes = errors.map(ErrorClass.init)
+        if errors.contains(where: { Self.byNativeCode($0) == .transient }) {
+            self = .transient
+        } else if classes.contains(.permission) {
+            self = .permission
+        } else if classes.contains(.transient) && !errors.contains(where: Self.isLasting) {
             self = .transient
         } else {
-            self = classes.first { $0 != .permanent } ?? .permanent
+            self = classes.first { $0 != .permanent && $0 != .transient } ?? .permanent
         }
+    }
+
+    /// Whether a connection failed for a reason that does not pass, though its SQLSTATE is that of a lost one.
+    ///
+    /// Texts of Microsoft's driver 18 and of OpenSSL, which both drivers quote.
+    private static func isLasting(_ record: Diagnostic) -> Bool {
+        record.sqlState.hasPrefix("08")
+            && (record.message.contains("for connection string attribute")
+                || record.message.contains("certificate verify failed"))
     }
 
     /// Sorts one record.

@@ -64,6 +64,25 @@ struct ErrorClassTests {
         #expect(ErrorClass([]) == .permanent)
     }
 
+    @Test("a refused login stays one when the driver adds that it could not connect")
+    func refusedLogin() {
+        let refused = Self.record("28000", 18456, "[FreeTDS][SQL Server]Login failed for user 'sa'.")
+        let added = Self.record("08001", 0, "[FreeTDS][SQL Server]Unable to connect to data source")
+        #expect(ErrorClass([refused, added]) == .permission)
+        #expect(ErrorClass([added]) == .transient)
+    }
+
+    @Test(
+        "a wrong connection string or certificate does not pass by waiting",
+        arguments: [
+            "[Microsoft][ODBC Driver 18 for SQL Server]Invalid value specified for connection string attribute 'Encrypt'",
+            "[Microsoft][ODBC Driver 18 for SQL Server]SSL Provider: [error:0A000086:SSL routines::certificate verify failed]",
+        ])
+    func lastingFailures(message: String) {
+        let added = Self.record("08001", 0, "[Microsoft][ODBC Driver 18 for SQL Server]Client unable to establish connection")
+        #expect(ErrorClass([Self.record("08001", 0, message), added]) == .permanent)
+    }
+
     @Test("an error has its class, its records and a description with the SQL")
     func error() {
         let error = ODBCError.statement(sql: "SELECT x", records: [Self.record("40001", 1205), Self.record("01000", 0)])
