@@ -333,6 +333,62 @@ struct PostgreSQLTests {
         #expect(other.isDead)
     }
 
+    @Test("a network cut under a running statement is transient, and a new connection works")
+    func cutWhileRunning() async throws {
+        let proxy = try Proxy(to: server.port)
+        let environment = try Environment()
+        let session = try await Session(environment, server.target(port: proxy.port))
+        let sql = "SELECT pg_sleep(30) AS cut"
+        let task = Task {
+            try await session.run { connection in
+                let error = try #require(throws: ODBCError.self) { try connection.execute(sql) }
+                return (error.errorClass, connection.isDead)
+            }
+        }
+        try waitUntil("the statement runs") {
+            try connection.query("SELECT pid FROM pg_stat_activity WHERE query = '\(sql)' AND state = 'active'").rows().count == 1
+        }
+        proxy.cut()
+        let (errorClass, isDead) = try await task.value
+        #expect(errorClass == .transient)
+        #expect(isDead)
+        await session.close()
+        let again = try environment.connect(server.target(port: proxy.port))
+        #expect(try again.scalar("SELECT 1") == 1)
+    }
+
+    @Test("a network cut between a transaction's statements loses the transaction, not the error")
+    func cutInTransaction() throws {
+        let proxy = try Proxy(to: server.port)
+        let other = try Environment().connect(server.target(port: proxy.port))
+        try connection.execute("DROP TABLE IF EXISTS cut; CREATE TABLE cut(n int)")
+        let error = try #require(throws: ODBCError.self) {
+            try other.transaction {
+                try other.execute("INSERT INTO cut VALUES (1)")
+                proxy.cut()
+                try other.execute("INSERT INTO cut VALUES (2)")
+            }
+        }
+        #expect(error.errorClass == .transient)
+        #expect(other.isDead)
+        #expect(try connection.query("SELECT n FROM cut").rows() == [])
+        try connection.execute("DROP TABLE cut")
+    }
+
+    @Test("a network cut before the commit makes the commit fail as transient")
+    func cutBeforeCommit() throws {
+        let proxy = try Proxy(to: server.port)
+        let other = try Environment().connect(server.target(port: proxy.port))
+        let error = try #require(throws: ODBCError.self) {
+            try other.transaction {
+                try other.execute("CREATE TABLE never(n int)")
+                proxy.cut()
+            }
+        }
+        #expect(error.errorClass == .transient)
+        #expect(other.isDead)
+    }
+
     @Test("a wrong password is a matter of permission, and stays out of the error")
     func wrongPassword() throws {
         let error = try #require(throws: ODBCError.self) {
