@@ -188,7 +188,8 @@ public final class BlockCursor {
             for row in 0..<rows where indicators[row] > room || indicators[row] < SQLLEN(SQL_NULL_DATA) {
                 let length = indicators[row] == SQLLEN(SQL_NO_TOTAL) ? "more" : "\(indicators[row])"
                 throw ODBCError.truncated(
-                    sql: sql, column: column.name, message: "\(length) bytes where \(room) fit, row \(row) of the block")
+                    sql: sql, column: column.name, message: "\(length) bytes where \(room) fit, row \(row) of the block"
+                )
             }
         }
     }
@@ -225,11 +226,13 @@ public final class BlockCursor {
             let result = try statement.call { SQLGetData(handle, number, cType, address, column.width, &indicator) }
             if result == SQL_SUCCESS_WITH_INFO, statement.connection.warnings.contains(where: Self.isLoss) {
                 throw ODBCError.truncated(
-                    sql: sql, column: column.name, message: statement.connection.warnings.map(\.description).joined(separator: "; "))
+                    sql: sql, column: column.name,
+                    message: statement.connection.warnings.map(\.description).joined(separator: "; "))
             }
             buffer.indicators[row] = indicator
             if let room = column.room, indicator > room {
-                throw ODBCError.truncated(sql: sql, column: column.name, message: "\(indicator) bytes where \(room) fit")
+                throw ODBCError.truncated(
+                    sql: sql, column: column.name, message: "\(indicator) bytes where \(room) fit")
             }
             return column.width
         }
@@ -298,7 +301,8 @@ public final class BlockCursor {
     }
 
     /// Passes the column's lengths in bytes, -1 for NULL.
-    public func withLengths<Result>(column: Int, _ body: (UnsafeBufferPointer<Int>) throws -> Result) rethrows -> Result {
+    public func withLengths<Result>(column: Int, _ body: (UnsafeBufferPointer<Int>) throws -> Result) rethrows -> Result
+    {
         try withExtendedLifetime(self) {
             try body(UnsafeBufferPointer(start: buffers[column].indicators, count: count))
         }
@@ -312,7 +316,8 @@ public final class BlockCursor {
     ) throws -> Result {
         let description = columns[column]
         guard description.storage.holds(element) else {
-            throw ODBCError.typeMismatch(column: description.name, storage: description.storage, requested: "\(element)")
+            throw ODBCError.typeMismatch(
+                column: description.name, storage: description.storage, requested: "\(element)")
         }
         return try withExtendedLifetime(self) {
             let start = buffers[column].data.assumingMemoryBound(to: element)
@@ -363,7 +368,8 @@ public final class BlockCursor {
             }
             let (value, own) = try decimal(row, column)
             guard let scaled = Decimals.rescale(value, from: own, to: scale) else {
-                throw invalid(row, column, "\(Decimals.text(value, scale: own)) does not fit \(scale) digits after the point")
+                throw invalid(
+                    row, column, "\(Decimals.text(value, scale: own)) does not fit \(scale) digits after the point")
             }
             try body(row, scaled)
         }
@@ -450,7 +456,8 @@ public final class BlockCursor {
         let output = scratch.arena.assumingMemoryBound(to: UInt8.self)
         guard let length = UTF16Text.transcode(units, to: output) else {
             throw ODBCError.invalidValue(
-                sql: sql, column: column.name, row: row, message: "its UTF-16 has half a surrogate pair, which is no character")
+                sql: sql, column: column.name, row: row,
+                message: "its UTF-16 has half a surrogate pair, which is no character")
         }
         return UnsafeRawBufferPointer(start: output, count: length)
     }

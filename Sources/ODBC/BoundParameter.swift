@@ -212,7 +212,8 @@ enum DateText {
     /// Reads `12:34:56` with up to 9 digits of fraction; nil for anything else.
     static func parseTime(_ bytes: UnsafeRawBufferPointer) -> TimeParts? {
         let parts = String(decoding: bytes, as: UTF8.self).split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 3, let hour = UInt16(parts[0]), let minute = UInt16(parts[1]), hour < 24, minute < 60 else {
+        guard parts.count == 3, let hour = UInt16(parts[0]), let minute = UInt16(parts[1]), hour < 24, minute < 60
+        else {
             return nil
         }
         let seconds = parts[2].split(separator: ".", omittingEmptySubsequences: false)
@@ -220,7 +221,8 @@ enum DateText {
         var fraction: UInt32 = 0
         if seconds.count == 2 {
             let digits = seconds[1]
-            guard (1...9).contains(digits.count), let value = UInt32(digits + String(repeating: "0", count: 9 - digits.count))
+            guard (1...9).contains(digits.count),
+                let value = UInt32(digits + String(repeating: "0", count: 9 - digits.count))
             else { return nil }
             fraction = value
         }

@@ -87,7 +87,8 @@ extension Column {
         let isUnsigned = Self.isUnsigned(handle, number)
 
         guard let type = SQLType(code: Int(code), length: length, scale: scale) else {
-            throw ODBCError.unsupportedType(sql: statement.sql, column: name, type: typeName.isEmpty ? "\(code)" : typeName)
+            throw ODBCError.unsupportedType(
+                sql: statement.sql, column: name, type: typeName.isEmpty ? "\(code)" : typeName)
         }
         self.name = name
         self.type = type

@@ -26,12 +26,15 @@ public final class Connection {
     /// An error said that the connection is gone.
     private var isLost = false
 
-    init(_ environment: Environment, _ target: ConnectionString, loginTimeout: Duration?, queryTimeout: Duration?) throws {
+    init(_ environment: Environment, _ target: ConnectionString, loginTimeout: Duration?, queryTimeout: Duration?)
+        throws
+    {
         self.environment = environment
         self.target = target
         self.queryTimeout = queryTimeout
         var allocated: SQLHANDLE?
-        guard succeeded(SQLAllocHandle(SQLSMALLINT(SQL_HANDLE_DBC), environment.handle, &allocated)), let handle = allocated
+        guard succeeded(SQLAllocHandle(SQLSMALLINT(SQL_HANDLE_DBC), environment.handle, &allocated)),
+            let handle = allocated
         else {
             throw ODBCError.connect(
                 target: target.redacted, records: Handle.environment(environment.handle).diagnostics())

@@ -37,7 +37,9 @@ public struct ConnectionString: Hashable, Sendable {
 
     /// Makes a string of keys and values, with braces where a value needs them.
     public init(_ pairs: KeyValuePairs<String, String>) {
-        self.init(pairs.map { "\($0.key)=\(Self.needsBraces($0.value) ? Self.braced($0.value) : $0.value)" }.joined(separator: ";"))
+        self.init(
+            pairs.map { "\($0.key)=\(Self.needsBraces($0.value) ? Self.braced($0.value) : $0.value)" }.joined(
+                separator: ";"))
     }
 
     /// A value in braces, as it must be written when it holds one of `[]{}(),;?*=!@` or outer blanks.
@@ -66,7 +68,8 @@ public struct ConnectionString: Hashable, Sendable {
         var rest = Substring(text)
         while let range = rest.firstRange(of: secret) {
             let before = rest[..<range.lowerBound].last ?? result.last
-            let isWord = before.map(isWordCharacter) != true && rest[range.upperBound...].first.map(isWordCharacter) != true
+            let isWord =
+                before.map(isWordCharacter) != true && rest[range.upperBound...].first.map(isWordCharacter) != true
             result += rest[..<range.lowerBound]
             result += secret.count >= shortSecret || isWord ? "***" : secret
             rest = rest[range.upperBound...]
@@ -146,11 +149,14 @@ public struct ConnectionString: Hashable, Sendable {
         return secretMarks.contains { key.contains($0) }
     }
 
-    private static let secretMarks = ["pwd", "password", "passwd", "passphrase", "secret", "token", "privatekey", "accesskey", "apikey", "clientkey"]
+    private static let secretMarks = [
+        "pwd", "password", "passwd", "passphrase", "secret", "token", "privatekey", "accesskey", "apikey", "clientkey",
+    ]
 
     /// Keys that are shown even after a password that may not have ended where it seems to.
     private static let harmlessKeys: Set<String> = [
-        "driver", "dsn", "server", "servername", "host", "port", "address", "addr", "database", "uid", "user", "username",
+        "driver", "dsn", "server", "servername", "host", "port", "address", "addr", "database", "uid", "user",
+        "username",
         "encrypt", "trustservercertificate", "tdsversion", "clientcharset", "applicationintent", "multisubnetfailover",
         "authentication", "app", "sslmode", "timeout",
     ]

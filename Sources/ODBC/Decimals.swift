@@ -50,7 +50,8 @@ enum Decimals {
             if byte == UInt8(ascii: "."), !seenPoint {
                 seenPoint = true
             } else if byte == UInt8(ascii: "e") || byte == UInt8(ascii: "E"), digits > 0 {
-                guard let exponent = Int(String(decoding: bytes[(index + 1)..<end], as: UTF8.self)), abs(exponent) <= 1_000
+                guard let exponent = Int(String(decoding: bytes[(index + 1)..<end], as: UTF8.self)),
+                    abs(exponent) <= 1_000
                 else { return nil }
                 scale -= exponent
                 index = end

@@ -28,9 +28,15 @@ struct Handle {
     let kind: SQLSMALLINT
     let pointer: SQLHANDLE?
 
-    static func environment(_ pointer: SQLHENV?) -> Handle { Handle(kind: SQLSMALLINT(SQL_HANDLE_ENV), pointer: pointer) }
-    static func connection(_ pointer: SQLHDBC?) -> Handle { Handle(kind: SQLSMALLINT(SQL_HANDLE_DBC), pointer: pointer) }
-    static func statement(_ pointer: SQLHSTMT?) -> Handle { Handle(kind: SQLSMALLINT(SQL_HANDLE_STMT), pointer: pointer) }
+    static func environment(_ pointer: SQLHENV?) -> Handle {
+        Handle(kind: SQLSMALLINT(SQL_HANDLE_ENV), pointer: pointer)
+    }
+    static func connection(_ pointer: SQLHDBC?) -> Handle {
+        Handle(kind: SQLSMALLINT(SQL_HANDLE_DBC), pointer: pointer)
+    }
+    static func statement(_ pointer: SQLHSTMT?) -> Handle {
+        Handle(kind: SQLSMALLINT(SQL_HANDLE_STMT), pointer: pointer)
+    }
 
     /// All records of the last call on this handle, in the driver's order: the most severe comes first.
     func diagnostics() -> [Diagnostic] {

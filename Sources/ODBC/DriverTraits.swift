@@ -12,7 +12,9 @@ struct DriverTraits: Sendable {
         family =
             if name.contains("msodbcsql") { .microsoft } else if name.contains("tdsodbc") {
                 .freeTDS
-            } else if name.contains("psqlodbc") { .postgreSQL } else if name.contains("sqlite") { .sqlite } else { .other }
+            } else if name.contains("psqlodbc") { .postgreSQL } else if name.contains("sqlite") { .sqlite } else {
+                .other
+            }
     }
 
     /// How a decimal column is fetched.

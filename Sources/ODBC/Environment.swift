@@ -36,8 +36,8 @@ public final class Environment: Sendable {
         var attributes = [SQLWCHAR](repeating: 0, count: 4_096)
         while succeeded(
             SQLDriversW(
-                handle, direction, &name, SQLSMALLINT(name.count), nil, &attributes, SQLSMALLINT(attributes.count), nil))
-        {
+                handle, direction, &name, SQLSMALLINT(name.count), nil, &attributes, SQLSMALLINT(attributes.count), nil)
+        ) {
             names.append(String(decoding: name.prefix { $0 != 0 }, as: UTF16.self))
             direction = SQLUSMALLINT(SQL_FETCH_NEXT)
         }

@@ -19,6 +19,7 @@ public enum ParameterType: Hashable, Sendable {
     case uuid
 
     /// Bytes of a value in a ``ParameterColumn``; nil for variable ones.
+    @usableFromInline
     var width: Int? {
         switch self {
         case .bool, .uint8: 1
@@ -68,15 +69,18 @@ public enum ParameterType: Hashable, Sendable {
 public struct ParameterColumn: Sendable {
     public let type: ParameterType
     /// Number of values, NULLs included.
-    public private(set) var count = 0
-    var fixed: [UInt8] = []
+    @inlinable public var count: Int { isNull.count }
+    /// Bytes of a fixed-width value.
+    @usableFromInline let width: Int?
+    @usableFromInline var fixed: [UInt8] = []
     /// Where each variable value ends in `arena`.
-    var ends: [Int] = []
-    var arena: [UInt8] = []
-    var isNull: [Bool] = []
+    @usableFromInline var ends: [Int] = []
+    @usableFromInline var arena: [UInt8] = []
+    @usableFromInline var isNull: [Bool] = []
 
     public init(_ type: ParameterType, reserving capacity: Int = 0) {
         self.type = type
+        width = type.width
         isNull.reserveCapacity(capacity)
         if let width = type.width {
             fixed.reserveCapacity(capacity * width)
@@ -85,32 +89,42 @@ public struct ParameterColumn: Sendable {
         }
     }
 
+    @inlinable
     public mutating func appendNull() {
-        if let width = type.width {
+        if let width {
             fixed.append(contentsOf: repeatElement(0, count: width))
         } else {
             ends.append(arena.count)
         }
         isNull.append(true)
-        count += 1
     }
 
     /// Appends a value of the column's own layout: `Int32` for `.int32`, `Int128` for `.decimal`, ``DateParts``
     /// for `.date`, and so on; `UInt8` for `.bool`.
+    @inlinable
     public mutating func append<Element: BitwiseCopyable>(_ value: Element) {
-        precondition(MemoryLayout<Element>.size == type.width, "a \(Element.self) is not a value of \(type)")
+        precondition(MemoryLayout<Element>.size == width, "a \(Element.self) is not a value of \(type)")
         withUnsafeBytes(of: value) { fixed.append(contentsOf: $0) }
         isNull.append(false)
-        count += 1
+    }
+
+    /// Appends values of the column's own layout that lie back to back.
+    ///
+    /// - Parameter isNull: whether the value at a position is NULL, whatever its bytes.
+    @inlinable
+    public mutating func append(fixedWidth bytes: UnsafeRawBufferPointer, isNull isNullAt: (Int) -> Bool) {
+        guard let width, bytes.count % width == 0 else { preconditionFailure("these bytes are no values of \(type)") }
+        fixed.append(contentsOf: bytes)
+        for row in 0..<bytes.count / width { isNull.append(isNullAt(row)) }
     }
 
     /// Appends the bytes of a string (UTF-8) or a binary value.
+    @inlinable
     public mutating func append(bytes: UnsafeRawBufferPointer) {
-        precondition(type.width == nil, "bytes are no value of \(type)")
+        precondition(width == nil, "bytes are no value of \(type)")
         arena.append(contentsOf: bytes)
         ends.append(arena.count)
         isNull.append(false)
-        count += 1
     }
 
     public mutating func append(_ string: String) {
@@ -146,6 +160,17 @@ public struct ParameterColumn: Sendable {
         default: return false
         }
         return true
+    }
+
+    /// Takes back the last value.
+    mutating func removeLast() {
+        isNull.removeLast()
+        if let width {
+            fixed.removeLast(width)
+        } else {
+            ends.removeLast()
+            arena.removeLast(arena.count - (ends.last ?? 0))
+        }
     }
 
     private mutating func appendInteger<Element: FixedWidthInteger & BitwiseCopyable>(
@@ -197,12 +222,11 @@ public struct ParameterArray: Sendable {
             throw ODBCError.parameter(
                 sql: "", parameter: row.count, message: "the row has \(row.count) values for \(columns.count) columns")
         }
-        var changed = columns
-        for (index, value) in row.enumerated() where !changed[index].append(value) {
+        for (index, value) in row.enumerated() where !columns[index].append(value) {
+            for done in 0..<index { columns[done].removeLast() }
             throw ODBCError.parameter(
                 sql: "", parameter: index + 1, message: "\(value) is not a value of \(columns[index].type)")
         }
-        columns = changed
     }
 
     /// One row of single values, each of the type that fits it.

@@ -158,7 +158,9 @@ public struct GUIDParts: Hashable, Sendable, BitwiseCopyable {
         data1 = UInt32(b.0) << 24 | UInt32(b.1) << 16 | UInt32(b.2) << 8 | UInt32(b.3)
         data2 = UInt16(b.4) << 8 | UInt16(b.5)
         data3 = UInt16(b.6) << 8 | UInt16(b.7)
-        data4 = withUnsafeBytes(of: (b.8, b.9, b.10, b.11, b.12, b.13, b.14, b.15)) { $0.loadUnaligned(as: UInt64.self) }
+        data4 = withUnsafeBytes(of: (b.8, b.9, b.10, b.11, b.12, b.13, b.14, b.15)) {
+            $0.loadUnaligned(as: UInt64.self)
+        }
     }
 
     /// The 16 bytes in the order of the text, as a big-endian number.

@@ -56,7 +56,9 @@ public final class Statement {
         handle = nil
     }
 
-    private func withSQL<Result>(_ body: (UnsafeMutablePointer<SQLWCHAR>, SQLINTEGER) throws -> Result) rethrows -> Result {
+    private func withSQL<Result>(_ body: (UnsafeMutablePointer<SQLWCHAR>, SQLINTEGER) throws -> Result) rethrows
+        -> Result
+    {
         var units = Array(sql.utf16)
         let length = SQLINTEGER(units.count)
         units.append(0)

@@ -8,7 +8,10 @@ struct ConnectionStringTests {
         "secrets are hidden, the rest is shown",
         arguments: [
             ("Driver=FreeTDS;Server=db;UID=sa;PWD=geheim", "Driver=FreeTDS;Server=db;UID=sa;PWD=***"),
-            ("DRIVER={ODBC Driver 18 for SQL Server};Password=geheim;UID=sa", "DRIVER={ODBC Driver 18 for SQL Server};Password=***;UID=sa"),
+            (
+                "DRIVER={ODBC Driver 18 for SQL Server};Password=geheim;UID=sa",
+                "DRIVER={ODBC Driver 18 for SQL Server};Password=***;UID=sa"
+            ),
             ("uid=sa;pwd={ge;he}}im};Database=d", "uid=sa;pwd=***;Database=d"),
             ("UID=sa;PWD = geheim ;Database=d", "UID=sa;PWD=***;Database=d"),
             ("AccessToken=geheim;Server=db", "AccessToken=***;Server=db"),

@@ -19,7 +19,9 @@ struct ConversionTests {
         check(GUIDParts.self, SQLGUID.self)
         check(NumericParts.self, SQL_NUMERIC_STRUCT.self)
         #expect(MemoryLayout<TimeParts>.offset(of: \.fraction) == MemoryLayout<codbc_time2>.offset(of: \.fraction))
-        #expect(MemoryLayout<TimestampParts>.offset(of: \.fraction) == MemoryLayout<SQL_TIMESTAMP_STRUCT>.offset(of: \.fraction))
+        #expect(
+            MemoryLayout<TimestampParts>.offset(of: \.fraction)
+                == MemoryLayout<SQL_TIMESTAMP_STRUCT>.offset(of: \.fraction))
         #expect(
             MemoryLayout<TimestampOffsetParts>.offset(of: \.zoneMinute)
                 == MemoryLayout<codbc_timestampoffset>.offset(of: \.timezone_minute))
@@ -73,7 +75,8 @@ struct ConversionTests {
     @Test(
         "decimals are read from every way of writing them",
         arguments: [
-            ("0", Int128(0), 0), ("-12.50", -1250, 2), ("+1", 1, 0), (".5", 5, 1), ("1.", 1, 0), (" 7 ", 7, 0), ("1e3", 1000, 0),
+            ("0", Int128(0), 0), ("-12.50", -1250, 2), ("+1", 1, 0), (".5", 5, 1), ("1.", 1, 0), (" 7 ", 7, 0),
+            ("1e3", 1000, 0),
             ("1.5E-2", 15, 3), ("-0.0001", -1, 4),
         ])
     func decimals(text: String, value: Int128, scale: Int) throws {
@@ -81,7 +84,9 @@ struct ConversionTests {
         #expect(parsed == (value, scale))
     }
 
-    @Test("what is no decimal is refused", arguments: ["", " ", "NaN", "1,5", "1.2.3", "-", "e5", "1e", String(repeating: "9", count: 40)])
+    @Test(
+        "what is no decimal is refused",
+        arguments: ["", " ", "NaN", "1,5", "1.2.3", "-", "e5", "1e", String(repeating: "9", count: 40)])
     func noDecimals(text: String) {
         #expect(parse(text) == nil)
     }
@@ -100,7 +105,10 @@ struct ConversionTests {
 
     @Test(
         "text survives UTF-16 and back",
-        arguments: ["", "plain", "äöü€", "日本語", "😀", "a\u{0}b", "\u{10ffff}\u{ffff}\u{d7ff}\u{e000}", String(repeating: "é😀x", count: 1_000)])
+        arguments: [
+            "", "plain", "äöü€", "日本語", "😀", "a\u{0}b", "\u{10ffff}\u{ffff}\u{d7ff}\u{e000}",
+            String(repeating: "é😀x", count: 1_000),
+        ])
     func utf16(text: String) throws {
         var units: [UInt16] = []
         let isText = Array(text.utf8).withUnsafeBytes { UTF16Text.append($0, to: &units) }
@@ -112,13 +120,20 @@ struct ConversionTests {
         #expect(bytes == Array(text.utf8))
     }
 
-    @Test("half a surrogate pair is refused, wherever it stands", arguments: [[0xd800], [0xdc00], [0x41, 0xd83d], [0xd83d, 0x41], [0xde00, 0xd83d]] as [[UInt16]])
+    @Test(
+        "half a surrogate pair is refused, wherever it stands",
+        arguments: [[0xd800], [0xdc00], [0x41, 0xd83d], [0xd83d, 0x41], [0xde00, 0xd83d]] as [[UInt16]])
     func loneSurrogates(units: [UInt16]) {
         var output = [UInt8](repeating: 0, count: units.count * 3)
         #expect(units.withUnsafeBufferPointer { UTF16Text.transcode($0, to: &output) } == nil)
     }
 
-    @Test("bytes that are not UTF-8 are refused", arguments: [[0xff], [0xc3], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xe2, 0x82], [0xf5, 0x80, 0x80, 0x80], [0xf0, 0x80, 0x80, 0x80]] as [[UInt8]])
+    @Test(
+        "bytes that are not UTF-8 are refused",
+        arguments: [
+            [0xff], [0xc3], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xe2, 0x82], [0xf5, 0x80, 0x80, 0x80],
+            [0xf0, 0x80, 0x80, 0x80],
+        ] as [[UInt8]])
     func notUTF8(bytes: [UInt8]) {
         var units: [UInt16] = []
         #expect(!bytes.withUnsafeBytes { UTF16Text.append($0, to: &units) })

@@ -21,7 +21,8 @@ enum Installed {
 
     static let sqliteHint: Comment = "the ODBC driver SQLite3 is not installed: run scripts/install-odbc"
     static let freeTDSHint: Comment = "the ODBC driver FreeTDS is not installed: run scripts/install-odbc"
-    static let postgreSQLHint: Comment = "PostgreSQL or its ODBC driver is not installed: run scripts/install-odbc --tests"
+    static let postgreSQLHint: Comment =
+        "PostgreSQL or its ODBC driver is not installed: run scripts/install-odbc --tests"
 }
 
 /// A folder for one test's files, deleted with it.
@@ -98,7 +99,8 @@ final class PostgreSQL: Sendable {
             process.arguments = ["-c", Self.script]
         }
         process.environment = [
-            "PATH": "/usr/bin:/bin", "BIN": Self.binaries ?? "", "PORT": "\(port)", "PASSWORD": Self.password, "LC_ALL": "C",
+            "PATH": "/usr/bin:/bin", "BIN": Self.binaries ?? "", "PORT": "\(port)", "PASSWORD": Self.password,
+            "LC_ALL": "C",
             "TMPDIR": "/tmp",
         ]
         process.currentDirectoryURL = URL(filePath: "/")
@@ -123,7 +125,8 @@ final class PostgreSQL: Sendable {
 
     func target(port: Int? = nil, password: String = PostgreSQL.password) -> ConnectionString {
         ConnectionString([
-            "Driver": "PostgreSQL Unicode", "Servername": "127.0.0.1", "Port": "\(port ?? self.port)", "Database": "postgres",
+            "Driver": "PostgreSQL Unicode", "Servername": "127.0.0.1", "Port": "\(port ?? self.port)",
+            "Database": "postgres",
             "UID": "tester", "PWD": password, "BoolsAsChar": "0",
         ])
     }

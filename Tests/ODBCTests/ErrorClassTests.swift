@@ -3,7 +3,9 @@ import Testing
 
 @Suite("ErrorClass")
 struct ErrorClassTests {
-    private static func record(_ state: String, _ native: Int, _ message: String = "[FreeTDS][SQL Server]x") -> Diagnostic {
+    private static func record(_ state: String, _ native: Int, _ message: String = "[FreeTDS][SQL Server]x")
+        -> Diagnostic
+    {
         Diagnostic(sqlState: state, nativeCode: native, message: message)
     }
 
@@ -15,7 +17,8 @@ struct ErrorClassTests {
             ("23000", .constraint), ("23505", .constraint), ("40002", .constraint),
             ("28000", .permission), ("42501", .permission),
             ("42S02", .syntax), ("42000", .syntax), ("37000", .syntax), ("S0002", .syntax),
-            ("HY008", .cancelled), ("22003", .permanent), ("HY000", .permanent), ("IM002", .permanent), ("", .permanent),
+            ("HY008", .cancelled), ("22003", .permanent), ("HY000", .permanent), ("IM002", .permanent),
+            ("", .permanent),
         ])
     func states(state: String, expected: ErrorClass) {
         #expect(ErrorClass([Self.record(state, 0)]) == expected)
@@ -35,7 +38,8 @@ struct ErrorClassTests {
     @Test(
         "SQL Server's numbers for constraints and permissions",
         arguments: [
-            (2627, ErrorClass.constraint), (2601, .constraint), (547, .constraint), (515, .constraint), (229, .permission),
+            (2627, ErrorClass.constraint), (2601, .constraint), (547, .constraint), (515, .constraint),
+            (229, .permission),
             (230, .permission), (262, .permission), (297, .permission), (18456, .permission), (916, .permission),
             (208, .syntax), (102, .syntax),
         ])
@@ -79,13 +83,15 @@ struct ErrorClassTests {
             "[Microsoft][ODBC Driver 18 for SQL Server]SSL Provider: [error:0A000086:SSL routines::certificate verify failed]",
         ])
     func lastingFailures(message: String) {
-        let added = Self.record("08001", 0, "[Microsoft][ODBC Driver 18 for SQL Server]Client unable to establish connection")
+        let added = Self.record(
+            "08001", 0, "[Microsoft][ODBC Driver 18 for SQL Server]Client unable to establish connection")
         #expect(ErrorClass([Self.record("08001", 0, message), added]) == .permanent)
     }
 
     @Test("an error has its class, its records and a description with the SQL")
     func error() {
-        let error = ODBCError.statement(sql: "SELECT x", records: [Self.record("40001", 1205), Self.record("01000", 0)])
+        let error = ODBCError.statement(
+            sql: "SELECT x", records: [Self.record("40001", 1205), Self.record("01000", 0)])
         #expect(error.errorClass == .transient)
         #expect(error.records.count == 2)
         #expect(error.description.contains("40001") && error.description.contains("1205"))

@@ -6,7 +6,8 @@ import Testing
 struct FreeTDSTests {
     private func target(_ port: Int) -> ConnectionString {
         ConnectionString([
-            "Driver": "FreeTDS", "Server": "127.0.0.1", "Port": "\(port)", "UID": "sa", "PWD": "ge;heim}nis", "TDS_Version": "7.4",
+            "Driver": "FreeTDS", "Server": "127.0.0.1", "Port": "\(port)", "UID": "sa", "PWD": "ge;heim}nis",
+            "TDS_Version": "7.4",
         ])
     }
 

@@ -26,7 +26,8 @@ struct PostgreSQLTests {
         "values of each type come back as they went, prepared or not",
         arguments: [
             ("boolean", true), ("boolean", false), ("smallint", -32_768), ("integer", .int(Int64(Int32.min))),
-            ("bigint", .int(.max)), ("bigint", .int(.min)), ("real", .float(1.5)), ("double precision", .double(-1.0e-300)),
+            ("bigint", .int(.max)), ("bigint", .int(.min)), ("real", .float(1.5)),
+            ("double precision", .double(-1.0e-300)),
             ("numeric(18,2)", .decimal(-1250, scale: 2)),
             ("numeric(38,0)", .decimal(99_999_999_999_999_999_999_999_999_999_999_999_999, scale: 0)),
             ("numeric(38,38)", .decimal(-99_999_999_999_999_999_999_999_999_999_999_999_999, scale: 38)),
@@ -50,7 +51,9 @@ struct PostgreSQLTests {
         #expect(rows == [value, value, .null])
     }
 
-    @Test("text and binary of a megabyte and more are sent and read in pieces", arguments: [0, 1, 65_535, 65_536, 1_048_576, 1_048_577, 3_000_001])
+    @Test(
+        "text and binary of a megabyte and more are sent and read in pieces",
+        arguments: [0, 1, 65_535, 65_536, 1_048_576, 1_048_577, 3_000_001])
     func bigValues(length: Int) throws {
         try connection.execute("CREATE TEMP TABLE t(s text, x bytea)")
         // Three units a turn, so that pairs fall across the boundaries of pieces.
@@ -152,20 +155,26 @@ struct PostgreSQLTests {
 
     @Test("many rows are stored at once, NULLs and long strings among them")
     func bulk() throws {
-        try connection.execute("CREATE TEMP TABLE t(n bigint, s text, d numeric(18,2), at timestamp, x bytea, b boolean)")
-        var rows = ParameterArray([.int64, .string, .decimal(precision: 18, scale: 2), .timestamp(scale: 6), .binary, .bool])
+        try connection.execute(
+            "CREATE TEMP TABLE t(n bigint, s text, d numeric(18,2), at timestamp, x bytea, b boolean)")
+        var rows = ParameterArray([
+            .int64, .string, .decimal(precision: 18, scale: 2), .timestamp(scale: 6), .binary, .bool,
+        ])
         var expected: [[Value]] = []
         for number in 0..<1_500 {
             let text = String(repeating: "😀é", count: number % 50) + "\(number)"
             let row: [Value] = [
-                .int(Int64(number)), number % 5 == 0 ? .null : .string(number == 700 ? String(repeating: "é", count: 20_000) : text),
+                .int(Int64(number)),
+                number % 5 == 0 ? .null : .string(number == 700 ? String(repeating: "é", count: 20_000) : text),
                 .decimal(Int128(number) - 700, scale: 2), .timestamp(TimestampParts(date: Self.date, time: Self.time)),
                 number % 7 == 0 ? .null : .binary([UInt8](repeating: 7, count: number % 11)), .bool(number % 2 == 0),
             ]
             expected.append(row)
             try rows.append(row)
         }
-        let stored = try connection.transaction { try connection.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)", rows) }
+        let stored = try connection.transaction {
+            try connection.execute("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)", rows)
+        }
         #expect(stored == 1_500)
         #expect(try connection.query("SELECT * FROM t ORDER BY n").rows() == expected)
     }
@@ -204,7 +213,8 @@ struct PostgreSQLTests {
         "failures are sorted by what a caller can do",
         arguments: [
             ("SELEC 1", ErrorClass.syntax, "42601"), ("SELECT * FROM nowhere", .syntax, "42P01"),
-            ("INSERT INTO t VALUES (1), (1)", .constraint, "23505"), ("INSERT INTO t VALUES (NULL)", .constraint, "23502"),
+            ("INSERT INTO t VALUES (1), (1)", .constraint, "23505"),
+            ("INSERT INTO t VALUES (NULL)", .constraint, "23502"),
             ("SELECT 1 / 0", .permanent, "22012"),
             ("SET ROLE nobody_at_all", .permanent, "22023"),
             ("DO $$ BEGIN RAISE serialization_failure; END $$", .transient, "40001"),
@@ -252,10 +262,12 @@ struct PostgreSQLTests {
                     do {
                         try await session.run { connection in
                             try connection.transaction {
-                                try connection.execute("UPDATE deadlock SET v = v + 1 WHERE n = ?", [.int(Int64(first))])
+                                try connection.execute(
+                                    "UPDATE deadlock SET v = v + 1 WHERE n = ?", [.int(Int64(first))])
                                 arrivals[1 - me].signal()
                                 #expect(arrivals[me].wait(timeout: .now() + 20) == .success)
-                                try connection.execute("UPDATE deadlock SET v = v + 1 WHERE n = ?", [.int(Int64(second))])
+                                try connection.execute(
+                                    "UPDATE deadlock SET v = v + 1 WHERE n = ?", [.int(Int64(second))])
                             }
                         }
                         return nil
@@ -292,8 +304,9 @@ struct PostgreSQLTests {
         #expect(try await session.run { try $0.scalar("SELECT 1") } == 1)
         let sql = "SELECT pg_sleep(30) AS cancelled"
         let task = Task { try await session.run { connection in _ = try connection.execute(sql) } }
-        try waitUntil("the statement runs") {
-            try connection.query("SELECT pid FROM pg_stat_activity WHERE query = '\(sql)' AND state = 'active'").rows().count == 1
+        try await waitUntil("the statement runs") {
+            try connection.query("SELECT pid FROM pg_stat_activity WHERE query = '\(sql)' AND state = 'active'").rows()
+                .count == 1
         }
         let start = ContinuousClock.now
         handle.cancel()
@@ -345,8 +358,9 @@ struct PostgreSQLTests {
                 return (error.errorClass, connection.isDead)
             }
         }
-        try waitUntil("the statement runs") {
-            try connection.query("SELECT pid FROM pg_stat_activity WHERE query = '\(sql)' AND state = 'active'").rows().count == 1
+        try await waitUntil("the statement runs") {
+            try connection.query("SELECT pid FROM pg_stat_activity WHERE query = '\(sql)' AND state = 'active'").rows()
+                .count == 1
         }
         proxy.cut()
         let (errorClass, isDead) = try await task.value
@@ -409,10 +423,11 @@ struct PostgreSQLTests {
     }
 }
 
-/// Waits for a condition, at most 20 seconds.
-func waitUntil(_ what: Comment, _ condition: () throws -> Bool) throws {
+/// Waits for a condition, at most 20 seconds, and lets other tasks run meanwhile.
+func waitUntil(_ what: Comment, _ condition: () throws -> Bool) async throws {
     let end = ContinuousClock.now + .seconds(20)
     while try !condition() {
         try #require(ContinuousClock.now < end, what)
+        await Task.yield()
     }
 }

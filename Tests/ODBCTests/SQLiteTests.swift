@@ -37,7 +37,8 @@ struct SQLiteTests {
         let time = TimeParts(hour: 23, minute: 59, second: 58, fraction: 123_000_000)
         let id = UUID()
         let row: [Value] = [
-            true, 255, -32_768, .int(Int64(Int32.min)), .int(.max), 1.5, "äöü😀\u{10ffff}", .binary([0, 255, 1]), .date(date),
+            true, 255, -32_768, .int(Int64(Int32.min)), .int(.max), 1.5, "äöü😀\u{10ffff}", .binary([0, 255, 1]),
+            .date(date),
             .timestamp(TimestampParts(date: date, time: time)), .string(id.uuidString),
         ]
         let insert = try connection.prepare("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
@@ -85,7 +86,9 @@ struct SQLiteTests {
     func blocks() throws {
         try connection.execute("CREATE TABLE t(n BIGINT, d DOUBLE)")
         var rows = ParameterArray([.int64, .double])
-        for number in 0..<1_000 { try rows.append([.int(Int64(number)), number % 3 == 0 ? .null : .double(Double(number))]) }
+        for number in 0..<1_000 {
+            try rows.append([.int(Int64(number)), number % 3 == 0 ? .null : .double(Double(number))])
+        }
         #expect(try connection.transaction { try connection.execute("INSERT INTO t VALUES (?, ?)", rows) } == 1_000)
         let cursor = try connection.query("SELECT n, d FROM t ORDER BY n", options: .init(rowsPerBlock: 300))
         var counts: [Int] = []
@@ -154,12 +157,36 @@ struct SQLiteTests {
     func badParameters() throws {
         try connection.execute("CREATE TABLE t(n INT, s TEXT)")
         #expect(throws: ODBCError.self) { try connection.execute("INSERT INTO t VALUES (?, ?)", [1]) }
-        #expect(throws: ODBCError.self) { try connection.execute("INSERT INTO t VALUES (?, 'x')", [.decimal(.max, scale: 0)]) }
+        #expect(throws: ODBCError.self) {
+            try connection.execute("INSERT INTO t VALUES (?, 'x')", [.decimal(.max, scale: 0)])
+        }
         var rows = ParameterArray([.int32])
         #expect(throws: ODBCError.self) { try rows.append(["x"]) }
         #expect(throws: ODBCError.self) { try rows.append([.int(1 << 40)]) }
         #expect(throws: ODBCError.self) { try rows.append([1, 2]) }
         #expect(rows.count == 0)
+    }
+
+    @Test("a row that is refused leaves the rows before it as they were")
+    func refusedRow() throws {
+        try connection.execute("CREATE TABLE t(n INT, s TEXT, m INT)")
+        var rows = ParameterArray([.int32, .string, .int32])
+        try rows.append([1, "one", 10])
+        #expect(throws: ODBCError.self) { try rows.append([2, "two", "x"]) }
+        try rows.append([3, "three", 30])
+        try connection.execute("INSERT INTO t VALUES (?, ?, ?)", rows)
+        #expect(try connection.query("SELECT * FROM t ORDER BY n").rows() == [[1, "one", 10], [3, "three", 30]])
+    }
+
+    @Test("columns are filled at once with values that lie back to back")
+    func filledColumns() throws {
+        try connection.execute("CREATE TABLE t(n INT, s TEXT)")
+        var rows = ParameterArray([.int32, .string])
+        [Int32(7), 0, 9].withUnsafeBytes { bytes in rows.columns[0].append(fixedWidth: bytes) { $0 == 1 } }
+        for text in ["a", "", "ü"] { rows.columns[1].append(text) }
+        try connection.execute("INSERT INTO t VALUES (?, ?)", rows)
+        #expect(
+            try connection.query("SELECT n, s FROM t ORDER BY rowid").rows() == [[7, "a"], [.null, ""], [9, "ü"]])
     }
 
     @Test("what is closed says so, and closing twice does nothing")
