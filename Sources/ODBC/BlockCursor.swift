@@ -255,8 +255,8 @@ public final class BlockCursor {
                 return 0
             }
             let room = piece - terminator
-            let isPartial = result == SQL_SUCCESS_WITH_INFO && (indicator == SQLLEN(SQL_NO_TOTAL) || indicator > room)
-            guard isPartial else {
+            guard indicator == SQLLEN(SQL_NO_TOTAL) || indicator > room else {
+                guard indicator >= 0 else { throw invalid(row, index, "the driver gave the length \(indicator)") }
                 buffer.used += indicator
                 break
             }

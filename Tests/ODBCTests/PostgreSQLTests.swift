@@ -151,6 +151,17 @@ struct PostgreSQLTests {
         #expect(try second.rows() == [[1]])
     }
 
+    @Test("a NULL is sent as the type it is said to have")
+    func typedNulls() throws {
+        let types: [(String, ParameterType)] = [
+            ("bytea", .binary), ("text", .string), ("int", .int32), ("numeric", .decimal(precision: 38, scale: 9)),
+            ("timestamp", .timestamp(scale: 6)), ("uuid", .uuid), ("boolean", .bool), ("time", .time(scale: 6)),
+        ]
+        for (name, type) in types {
+            #expect(try connection.scalar("SELECT ?::\(name) IS NULL", [.typedNull(type)]) == true)
+        }
+    }
+
     // MARK: bulk
 
     @Test("many rows are stored at once, NULLs and long strings among them")
