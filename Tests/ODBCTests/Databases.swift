@@ -3,9 +3,9 @@ import ODBC
 import Testing
 
 #if canImport(Glibc)
-    import Glibc
+import Glibc
 #else
-    import Darwin
+import Darwin
 #endif
 
 /// What the tests need from the machine, and why they are skipped without it.
@@ -147,9 +147,9 @@ final class Listener {
 
     init() throws {
         #if canImport(Glibc)
-            socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         #else
-            socket = Darwin.socket(AF_INET, SOCK_STREAM, 0)
+        socket = Darwin.socket(AF_INET, SOCK_STREAM, 0)
         #endif
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
