@@ -1,0 +1,233 @@
+internal import CODBC
+import Foundation
+
+/// One connection to a database: runs one statement at a time and blocks until it is done.
+///
+/// Not `Sendable`: a ``Session`` gives a connection its own thread and makes it usable from async code.
+public final class Connection {
+    /// The connection string, which shows no secrets.
+    public let target: ConnectionString
+    /// What is at the other end.
+    public let driver: DriverInfo
+    /// Stops a running statement from another thread.
+    public let cancelHandle: CancelHandle
+    /// What the last call had to say without failing, such as SQL Server's PRINT.
+    public internal(set) var warnings: [Diagnostic] = []
+    /// How long each statement prepared or run from now on may take; without limit when nil.
+    ///
+    /// ODBC counts whole seconds; a fraction is rounded up. A statement that takes longer throws with the class
+    /// ``ErrorClass/transient``. SQLite's driver ignores it.
+    public var queryTimeout: Duration?
+
+    let traits: DriverTraits
+    private let environment: Environment
+    private var handle: SQLHDBC?
+    private var isInTransaction = false
+    /// An error said that the connection is gone.
+    private var isLost = false
+
+    init(_ environment: Environment, _ target: ConnectionString, loginTimeout: Duration?, queryTimeout: Duration?)
+        throws
+    {
+        self.environment = environment
+        self.target = target
+        self.queryTimeout = queryTimeout
+        var allocated: SQLHANDLE?
+        guard succeeded(SQLAllocHandle(SQLSMALLINT(SQL_HANDLE_DBC), environment.handle, &allocated)),
+            let handle = allocated
+        else {
+            throw ODBCError.connect(
+                target: target.redacted, records: Handle.environment(environment.handle).diagnostics())
+        }
+        if let loginTimeout {
+            _ = codbc_set_connect_attr(handle, SQL_ATTR_LOGIN_TIMEOUT, SQLULEN(Self.seconds(loginTimeout)))
+        }
+        // Ended by a NUL, as a length would be limited to 32767 units; access tokens are long.
+        var text = Array(target.text.utf16) + [0]
+        let result = SQLDriverConnectW(
+            handle, nil, &text, SQLSMALLINT(SQL_NTS), nil, 0, nil, SQLUSMALLINT(SQL_DRIVER_NOPROMPT))
+        let records =
+            result == SQL_SUCCESS ? [] : target.scrub(Handle.connection(handle).diagnostics())
+        guard succeeded(result) else {
+            SQLFreeHandle(SQLSMALLINT(SQL_HANDLE_DBC), handle)
+            throw ODBCError.connect(target: target.redacted, records: records)
+        }
+        self.handle = handle
+        driver = DriverInfo(handle)
+        traits = DriverTraits(driverName: driver.driverName)
+        cancelHandle = CancelHandle(reachesDriver: traits.cancelsAcrossThreads)
+        warnings = records
+    }
+
+    deinit {
+        close()
+    }
+
+    /// Disconnects, rolling back an open transaction. Closing twice does nothing; later calls throw.
+    public func close() {
+        guard let handle else { return }
+        self.handle = nil
+        // Without it, a driver refuses to disconnect within a transaction (SQLSTATE 25000).
+        if isInTransaction { SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), handle, SQLSMALLINT(SQL_ROLLBACK)) }
+        SQLDisconnect(handle)
+        SQLFreeHandle(SQLSMALLINT(SQL_HANDLE_DBC), handle)
+    }
+
+    var isClosed: Bool { handle == nil }
+
+    func openHandle() throws -> SQLHDBC {
+        guard let handle else { throw ODBCError.closed("connection") }
+        return handle
+    }
+
+    /// Whether the connection is closed, or the driver or an earlier error said that it is lost.
+    ///
+    /// False is no promise: nobody asks the network. A lost connection stays so; connect anew.
+    public var isDead: Bool {
+        guard let handle, !isLost else { return true }
+        var value = SQLUINTEGER(SQL_CD_FALSE)
+        let result = SQLGetConnectAttrW(
+            handle, SQL_ATTR_CONNECTION_DEAD, &value, SQLINTEGER(MemoryLayout<SQLUINTEGER>.size), nil)
+        return succeeded(result) && value == SQLUINTEGER(SQL_CD_TRUE)
+    }
+
+    // MARK: statements
+
+    /// Runs a statement, or several where the database takes them in one text, and drops what they return.
+    ///
+    /// - Parameter parameters: values for the `?` in the SQL.
+    /// - Returns: the rows inserted, updated or deleted, of all statements together.
+    @discardableResult
+    public func execute(_ sql: String, _ parameters: [Value] = []) throws -> Int {
+        try Statement(self, sql, isPrepared: false).execute(parameters)
+    }
+
+    /// Runs a statement once for each row of parameters, sent together.
+    @discardableResult
+    public func execute(_ sql: String, _ parameters: ParameterArray) throws -> Int {
+        try prepare(sql).execute(parameters)
+    }
+
+    /// Runs a statement and returns its first result set.
+    public func query(
+        _ sql: String, _ parameters: [Value] = [], options: BlockCursor.Options = .init()
+    ) throws -> BlockCursor {
+        try Statement(self, sql, isPrepared: false).query(parameters, options: options)
+    }
+
+    /// The first column of the first row.
+    ///
+    /// - Throws: ``ODBCError/noResult(sql:)`` when there is no row.
+    public func scalar(_ sql: String, _ parameters: [Value] = []) throws -> Value {
+        let cursor = try query(sql, parameters, options: .init(rowsPerBlock: 1))
+        defer { cursor.close() }
+        guard try cursor.fetch() else { throw ODBCError.noResult(sql: sql) }
+        return try cursor.value(row: 0, column: 0)
+    }
+
+    /// Prepares one statement, to be run any number of times.
+    public func prepare(_ sql: String) throws -> Statement {
+        try Statement(self, sql, isPrepared: true)
+    }
+
+    // MARK: transactions
+
+    /// Runs `body` in a transaction: commits when it returns, rolls back when it throws.
+    ///
+    /// The error thrown is always the first one; a rollback that fails as well does not hide it. A request to
+    /// cancel takes effect before or after the commit, never within. When the commit itself throws with the class
+    /// ``ErrorClass/transient``, nobody knows whether it took place.
+    @discardableResult
+    public func transaction<Result>(_ body: () throws -> Result) throws -> Result {
+        let handle = try openHandle()
+        guard !isInTransaction else { throw ODBCError.nestedTransaction }
+        try check(codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_OFF)), "BEGIN")
+        isInTransaction = true
+        do {
+            let result = try body()
+            guard !cancelHandle.isScopeCancelled else { throw ODBCError.cancelled(sql: "COMMIT") }
+            try check(SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), try openHandle(), SQLSMALLINT(SQL_COMMIT)), "COMMIT")
+            isInTransaction = false
+            try check(
+                codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_ON)), "COMMIT")
+            return result
+        } catch {
+            rollback()
+            throw error
+        }
+    }
+
+    /// Rolls back on the way out of a failure.
+    ///
+    /// What goes wrong here is not thrown, since the failure being reported is the cause. But a connection
+    /// that cannot leave its transaction is of no more use.
+    private func rollback() {
+        guard let handle else { return }
+        if isInTransaction {
+            isInTransaction = false
+            let result = SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), handle, SQLSMALLINT(SQL_ROLLBACK))
+            if !succeeded(result) { isLost = true }
+        }
+        let result = codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_ON))
+        if !succeeded(result) { isLost = true }
+    }
+
+    private func check(_ result: SQLRETURN, _ sql: String) throws {
+        guard result != SQL_SUCCESS else { return }
+        let records = Handle.connection(handle).diagnostics()
+        guard succeeded(result) else { throw failure(sql, records) }
+        warnings = records
+    }
+
+    // MARK: for statements
+
+    /// The error for a failed call, which also tells whether the connection is gone.
+    func failure(_ sql: String, _ records: [Diagnostic], isCancelled: Bool = false) -> ODBCError {
+        // 57P0x is PostgreSQL's "terminating connection", 20004 and 20006 FreeTDS' failed read and write.
+        if records.contains(where: {
+            $0.sqlState.hasPrefix("08") || ["57P01", "57P02", "57P03"].contains($0.sqlState)
+                || $0.message.hasPrefix("[FreeTDS]") && (20_004...20_006).contains($0.nativeCode)
+        }) {
+            isLost = true
+        }
+        if isCancelled && !isLost { return .cancelled(sql: sql) }
+        return .statement(sql: sql, records: target.scrub(records))
+    }
+
+    /// A duration in ODBC's whole seconds, rounded up; 0 would mean for ever.
+    static func seconds(_ duration: Duration) -> Int {
+        let (seconds, fraction) = duration.components
+        return max(1, Int(seconds) + (fraction > 0 ? 1 : 0))
+    }
+}
+
+/// What is at the other end of a connection, in the driver's words.
+public struct DriverInfo: Hashable, Sendable {
+    /// The driver's file, e.g. `libtdsodbc.so`.
+    public let driverName: String
+    public let driverVersion: String
+    /// E.g. `Microsoft SQL Server`.
+    public let dbmsName: String
+    /// E.g. `16.00.4135`.
+    public let dbmsVersion: String
+    /// The server's own name for itself, where it has one.
+    public let serverName: String
+    /// The database connected to.
+    public let databaseName: String
+
+    init(_ handle: SQLHDBC) {
+        driverName = Self.text(handle, SQL_DRIVER_NAME)
+        driverVersion = Self.text(handle, SQL_DRIVER_VER)
+        dbmsName = Self.text(handle, SQL_DBMS_NAME)
+        dbmsVersion = Self.text(handle, SQL_DBMS_VER)
+        serverName = Self.text(handle, SQL_SERVER_NAME)
+        databaseName = Self.text(handle, SQL_DATABASE_NAME)
+    }
+
+    private static func text(_ handle: SQLHDBC, _ item: Int32) -> String {
+        var units = [SQLWCHAR](repeating: 0, count: 1_024)
+        let bytes = SQLSMALLINT((units.count - 1) * MemoryLayout<SQLWCHAR>.size)
+        guard succeeded(SQLGetInfoW(handle, SQLUSMALLINT(item), &units, bytes, nil)) else { return "" }
+        return String(decoding: units.prefix { $0 != 0 }, as: UTF16.self)
+    }
+}

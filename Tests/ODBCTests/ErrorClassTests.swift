@@ -1,0 +1,108 @@
+import ODBC
+import Testing
+
+@Suite("ErrorClass")
+struct ErrorClassTests {
+    private static func record(_ state: String, _ native: Int, _ message: String = "[FreeTDS][SQL Server]x")
+        -> Diagnostic
+    {
+        Diagnostic(sqlState: state, nativeCode: native, message: message)
+    }
+
+    @Test(
+        "SQLSTATE sorts errors of any driver",
+        arguments: [
+            ("08001", ErrorClass.transient), ("08S01", .transient), ("HYT00", .transient), ("HYT01", .transient),
+            ("40001", .transient), ("40P01", .transient), ("57P01", .transient), ("53300", .transient),
+            ("23000", .constraint), ("23505", .constraint), ("40002", .constraint),
+            ("28000", .permission), ("42501", .permission),
+            ("42S02", .syntax), ("42000", .syntax), ("37000", .syntax), ("S0002", .syntax),
+            ("HY008", .cancelled), ("22003", .permanent), ("HY000", .permanent), ("IM002", .permanent),
+            ("", .permanent),
+        ])
+    func states(state: String, expected: ErrorClass) {
+        #expect(ErrorClass([Self.record(state, 0)]) == expected)
+    }
+
+    @Test(
+        "SQL Server's numbers for what passes are transient, with either driver",
+        arguments: [
+            1205, 40197, 40501, 40613, 49918, 49919, 49920, 4060, 4221, 10928, 10929, 10053, 10054, 10060, 233, 64, 20,
+        ])
+    func transientCodes(code: Int) {
+        let microsoft = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]x"
+        #expect(ErrorClass([Self.record("42000", code)]) == .transient)
+        #expect(ErrorClass([Self.record("HY000", code, microsoft)]) == .transient)
+    }
+
+    @Test(
+        "SQL Server's numbers for constraints and permissions",
+        arguments: [
+            (2627, ErrorClass.constraint), (2601, .constraint), (547, .constraint), (515, .constraint),
+            (229, .permission),
+            (230, .permission), (262, .permission), (297, .permission), (18456, .permission), (916, .permission),
+            (208, .syntax), (102, .syntax),
+        ])
+    func otherCodes(code: Int, expected: ErrorClass) {
+        #expect(ErrorClass([Self.record("42000", code)]) == expected)
+    }
+
+    @Test("another database's numbers mean nothing of the kind")
+    func foreignCodes() {
+        #expect(ErrorClass([Self.record("HY000", 20, "[SQLite]datatype mismatch (20)")]) == .permanent)
+        #expect(ErrorClass([Self.record("HY000", 64, "ERROR: x")]) == .permanent)
+    }
+
+    @Test("SQLite's codes tell busy from constraint, extended ones too")
+    func sqliteCodes() {
+        #expect(ErrorClass([Self.record("HY000", 5, "[SQLite]database is locked (5)")]) == .transient)
+        #expect(ErrorClass([Self.record("HY000", 517, "[SQLite]database is locked")]) == .transient)
+        #expect(ErrorClass([Self.record("HY000", 19, "[SQLite]UNIQUE constraint failed (19)")]) == .constraint)
+    }
+
+    @Test("one transient record among several decides, else the first that says something")
+    func severalRecords() {
+        #expect(ErrorClass([Self.record("28000", 18456), Self.record("42000", 4060)]) == .transient)
+        #expect(ErrorClass([Self.record("01000", 3621), Self.record("23000", 2627)]) == .constraint)
+        #expect(ErrorClass([Self.record("HY000", 0), Self.record("42000", 229)]) == .permission)
+        #expect(ErrorClass([]) == .permanent)
+    }
+
+    @Test("a refused login stays one when the driver adds that it could not connect")
+    func refusedLogin() {
+        let refused = Self.record("28000", 18456, "[FreeTDS][SQL Server]Login failed for user 'sa'.")
+        let added = Self.record("08001", 0, "[FreeTDS][SQL Server]Unable to connect to data source")
+        #expect(ErrorClass([refused, added]) == .permission)
+        #expect(ErrorClass([added]) == .transient)
+    }
+
+    @Test(
+        "a wrong connection string or certificate does not pass by waiting",
+        arguments: [
+            "[Microsoft][ODBC Driver 18 for SQL Server]Invalid value specified for connection string attribute 'Encrypt'",
+            "[Microsoft][ODBC Driver 18 for SQL Server]SSL Provider: [error:0A000086:SSL routines::certificate verify failed]",
+        ])
+    func lastingFailures(message: String) {
+        let added = Self.record(
+            "08001", 0, "[Microsoft][ODBC Driver 18 for SQL Server]Client unable to establish connection")
+        #expect(ErrorClass([Self.record("08001", 0, message), added]) == .permanent)
+    }
+
+    @Test("an error has its class, its records and a description with the SQL")
+    func error() {
+        let error = ODBCError.statement(
+            sql: "SELECT x", records: [Self.record("40001", 1205), Self.record("01000", 0)])
+        #expect(error.errorClass == .transient)
+        #expect(error.records.count == 2)
+        #expect(error.description.contains("40001") && error.description.contains("1205"))
+        #expect(error.description.contains("[SQL: SELECT x]"))
+        #expect(ODBCError.cancelled(sql: "").errorClass == .cancelled)
+        #expect(ODBCError.closed("cursor").errorClass == .permanent)
+    }
+
+    @Test("warnings are told from errors")
+    func warnings() {
+        #expect(Self.record("01004", 0).isWarning)
+        #expect(!Self.record("42000", 0).isWarning)
+    }
+}
