@@ -3,7 +3,7 @@
 #   make demo DURATION=15s RATE=500    settings of the demo: DURATION, RATE, DIR, KEEP=1
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build release demo bench test lint format clean
+.PHONY: help deps odbc build release demo bench test lint format clean
 
 SWIFT ?= swift
 # What swift format looks at.
@@ -21,7 +21,10 @@ deps: ## Install what the build needs: system libraries and DuckDB (quick when t
 	@scripts/install-packages
 	@scripts/install-duckdb
 
-build: deps ## Build everything for debugging
+odbc: # The ODBC room needs unixODBC, its tests some drivers; the binary does not use it yet.
+	@scripts/install-odbc
+
+build: deps odbc ## Build everything for debugging
 	$(SWIFT) build
 
 release: deps ## Build the optimised binary, .build/release/tidemark
@@ -35,7 +38,7 @@ bench: release ## Measure against what SQLite and DuckDB do by themselves (minut
 	.build/release/tidemark-bench
 	$(TIDEMARK) demo --rate 2000 --duration 20s
 
-test: deps ## Build and run all tests
+test: deps odbc ## Build and run all tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 

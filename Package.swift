@@ -39,6 +39,10 @@ let package = Package(
             linkerSettings: [
                 .unsafeFlags(["-L\(duckdb)", "-Xlinker", "-rpath", "-Xlinker", duckdb])
             ]),
+        .systemLibrary(
+            name: "CODBC", pkgConfig: "odbc",
+            providers: [.apt(["unixodbc-dev"]), .brew(["unixodbc"])]),
+        .target(name: "ODBC", dependencies: ["CODBC"], swiftSettings: swift),
         .target(
             name: "Tidemark",
             dependencies: [
@@ -83,6 +87,7 @@ let package = Package(
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
+        .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
