@@ -48,7 +48,7 @@ extension Commands {
                     killed += try await kill(run)
                 case .working:
                     let run = try place.start("run")
-                    try await run.logs(["ingested", "projected", "building in full"].randomElement(using: &random)!)
+                    try await run.logs(["running", "ingested", "projected"].randomElement(using: &random)!)
                     try await Task.sleep(for: .milliseconds(Int.random(in: 0...400, using: &random)))
                     killed += try await kill(run)
                 case .rebuildingPipeline:
