@@ -122,16 +122,19 @@ final class Bench {
         options.stateDirectory = state.map { URL(filePath: $0) }
         options.memoryLimit = "200MB"
         return Pipeline(
-            source: source, store: store, definitions: definitions, options: options, logger: Self.logger, observe: observe)
+            source: source, store: store, definitions: definitions, options: options, logger: Self.logger,
+            observe: observe)
     }
 
     /// The status and last error in one of the control tables.
     func status(projection: String) throws -> [String?] {
-        try rows("SELECT status, last_error FROM ctl_projection_metadata WHERE projection_name = '\(projection)'").first ?? []
+        try rows("SELECT status, last_error FROM ctl_projection_metadata WHERE projection_name = '\(projection)'").first
+            ?? []
     }
 
     func status(capture table: String) throws -> [String?] {
-        try rows("SELECT status, last_error FROM ctl_ingestion_watermarks WHERE capture_instance = 'dbo_\(table)'").first
+        try rows("SELECT status, last_error FROM ctl_ingestion_watermarks WHERE capture_instance = 'dbo_\(table)'")
+            .first
             ?? []
     }
 
@@ -233,6 +236,7 @@ extension Bench {
     /// The projections the package ships, as shipped.
     static func shipped(_ name: String) throws -> ProjectionDefinition {
         let folder = name == "customer_lifetime_value" ? "examples/projections" : "projections"
-        return try .load(directory: repository.appending(path: folder).appending(path: name).path(percentEncoded: false))
+        return try .load(
+            directory: repository.appending(path: folder).appending(path: name).path(percentEncoded: false))
     }
 }

@@ -31,7 +31,8 @@ struct ConsistencyTests {
         let bench = try await Bench()
         try await bench.openProjections([Bench.shipped(Self.kpi)])
         for id in 1...3 {
-            try bench.write("INSERT INTO orders VALUES (\(id), NULL, '1.00', 'NEW', '2026-01-01 10:00:00', '2026-01-01 10:00:00')")
+            try bench.write(
+                "INSERT INTO orders VALUES (\(id), NULL, '1.00', 'NEW', '2026-01-01 10:00:00', '2026-01-01 10:00:00')")
             let end = try await bench.source.bounds().maxLSN
             try await bench.ingestAll()
             let step = try #require(try await bench.project(Self.kpi))
@@ -151,7 +152,9 @@ struct ConsistencyTests {
         let path = bench.servingPath
 
         try await bench.running([Bench.shipped(Self.kpi), Bench.shipped("orders_latest")]) {
-            try await eventually("both are built") { try bench.rows("SELECT 1 FROM ctl_projection_metadata").count == 2 }
+            try await eventually("both are built") {
+                try bench.rows("SELECT 1 FROM ctl_projection_metadata").count == 2
+            }
             let reader = Thread {
                 var configuration = GRDB.Configuration()
                 configuration.readonly = true
@@ -163,11 +166,12 @@ struct ConsistencyTests {
                     while !isDone.withLock({ $0 }) {
                         // One statement each time, as a dashboard has it: no transaction of the reader's helps.
                         let sums = try queue.inDatabase { try Bench.rows($0, Self.totals) }.first ?? []
-                        let latest = try queue.inDatabase {
-                            try Bench.rows(
-                                $0,
-                                "SELECT count(*) FROM proj_orders_latest")
-                        }.first ?? []
+                        let latest =
+                            try queue.inDatabase {
+                                try Bench.rows(
+                                    $0,
+                                    "SELECT count(*) FROM proj_orders_latest")
+                            }.first ?? []
                         seen.withLock { seen in
                             seen.reads += 1
                             seen.states.insert("\(sums)")
@@ -196,7 +200,9 @@ struct ConsistencyTests {
                     let read = seen.withLock { $0.reads }
                     try await bench.serving.requestRebuild(projection: Self.kpi)
                     try await bench.serving.requestRebuild(projection: "orders_latest")
-                    try await eventually("the reader goes on") { seen.withLock { $0.reads > read + 5 || !$0.wrong.isEmpty } }
+                    try await eventually("the reader goes on") {
+                        seen.withLock { $0.reads > read + 5 || !$0.wrong.isEmpty }
+                    }
                 }
             }
             try await eventually("all orders arrive") {

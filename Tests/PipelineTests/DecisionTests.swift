@@ -53,7 +53,9 @@ struct IngestDecisionTests {
     @Test("a capture the source no longer offers stops with a remedy")
     func missing() {
         let bounds = SourceBounds(maxLSN: lsn(7), maxCommitTime: nil, captures: [:])
-        guard case .stop(.unavailable(let message)) = IngestDecision.next(capture: "dbo_orders", watermark: lsn(3), bounds: bounds)
+        guard
+            case .stop(.unavailable(let message)) = IngestDecision.next(
+                capture: "dbo_orders", watermark: lsn(3), bounds: bounds)
         else {
             Issue.record("it does not stop")
             return
@@ -91,7 +93,8 @@ struct ProjectionDecisionTests {
     func new() {
         #expect(decide(nil, cutoff: 5) == .build(asOf: lsn(5), reason: .new))
         let failedBefore = ProjectionState(
-            checkpoints: [:], status: .error, asOfLSN: nil, asOfTime: nil, builtAt: nil, definitionHash: "", rowsWritten: 0,
+            checkpoints: [:], status: .error, asOfLSN: nil, asOfTime: nil, builtAt: nil, definitionHash: "",
+            rowsWritten: 0,
             lastError: "bad SQL")
         #expect(decide(failedBefore, cutoff: 5) == .build(asOf: lsn(5), reason: .new))
     }

@@ -28,7 +28,8 @@ struct FailureTests {
                     && bench.rows("SELECT 1 FROM proj_orders_latest").count == 1
             }
             let before = try await bench.watermark("orders")
-            try bench.write("UPDATE orders SET customer_id = 'nobody'", "INSERT INTO payments VALUES (1, 1, '5.00', NULL)")
+            try bench.write(
+                "UPDATE orders SET customer_id = 'nobody'", "INSERT INTO payments VALUES (1, 1, '5.00', NULL)")
             try await eventually("the capture stops") { try bench.status(capture: "orders").first == "ERROR" }
             let lsn = try #require(try bench.rows("SELECT hex(max(lsn)) FROM stg_cdc_payments").first?[0])
             let message = try bench.status(capture: "orders")[1] ?? ""
@@ -77,7 +78,8 @@ struct FailureTests {
             try bench.write("UPDATE orders SET status = order_id")
             for (name, _) in expected {
                 try await eventually("\(name) recovers") {
-                    try bench.status(projection: name) == ["OK", nil] && bench.rows("SELECT 1 FROM proj_\(name)").count == 5
+                    try bench.status(projection: name) == ["OK", nil]
+                        && bench.rows("SELECT 1 FROM proj_\(name)").count == 5
                 }
             }
         }
@@ -121,7 +123,8 @@ struct FailureTests {
         try await bench.running([]) {
             try await eventually("the order is staged") { try bench.rows("SELECT 1 FROM stg_cdc_orders").count == 1 }
         }
-        try await bench.serving.recordError("the disk was full for a moment", capture: "dbo_orders", source: Bench.sourceName)
+        try await bench.serving.recordError(
+            "the disk was full for a moment", capture: "dbo_orders", source: Bench.sourceName)
         try await bench.running([]) {
             try await eventually("the error is cleared") { try bench.status(capture: "orders") == ["OK", nil] }
         }

@@ -1,5 +1,6 @@
 import Embedded
 import Foundation
+import Synchronization
 import Testing
 import Tidemark
 
@@ -38,7 +39,9 @@ struct ServiceTests {
             _ = try await ends("the pipeline", within: .seconds(5)) { try await run.value }
             #expect(clock.now - asked < .seconds(5))
             try await verify(bench)
-            for (name, expected) in [(Self.names[0], \ShopModel.kpi), (Self.names[1], \.latest), (Self.names[2], \.lifetimeValue)] {
+            for (name, expected) in [
+                (Self.names[0], \ShopModel.kpi), (Self.names[1], \.latest), (Self.names[2], \.lifetimeValue),
+            ] {
                 let shown = try bench.table(name, key: name == Self.names[0] ? 2 : 1)
                 #expect(shown.rows == writer.shop(asOf: shown.asOf)[keyPath: expected])
             }
@@ -64,10 +67,12 @@ struct ServiceTests {
         let events = Watch(0)
         let other = try EmbeddedServing(path: bench.servingPath)
         let serving = bench.store
-        bench.store = other
+        let standby = InterceptingStore(other)
+        bench.store = standby
         let second = bench.pipeline(try [Bench.shipped("orders_latest")]) { _ in events.update { $0 += 1 } }
         bench.store = serving
         let secondRun = Task { try await second.run() }
+        try await eventually("the second one asks again and again") { standby.leaseRequests.withLock { $0 >= 2 } }
 
         try bench.write("INSERT INTO orders VALUES (1, 1, '5.00', 'NEW', NULL, '2026-01-01 10:00:00')")
         try await eventually("the first one goes on") { try bench.rows("SELECT 1 FROM proj_orders_latest").count == 1 }
@@ -76,7 +81,9 @@ struct ServiceTests {
         first.stop()
         _ = try await ends("the first one") { try await firstRun.value }
         try bench.write("INSERT INTO orders VALUES (2, 1, '5.00', 'NEW', NULL, '2026-01-01 10:00:00')")
-        try await eventually("the second one takes over") { try bench.rows("SELECT 1 FROM proj_orders_latest").count == 2 }
+        try await eventually("the second one takes over") {
+            try bench.rows("SELECT 1 FROM proj_orders_latest").count == 2
+        }
         second.stop()
         _ = try await ends("the second one") { try await secondRun.value }
 

@@ -109,7 +109,8 @@ extension ShopModel {
 
     /// `orders_by_status`, a projection of the tests that has no affected.sql; `wide` is its changed definition.
     func byStatus(wide: Bool) -> ProjectionRows {
-        Dictionary(grouping: orders.values, by: { $0.status.map(Text.exact) ?? "(none)" }).reduce(into: [:]) { rows, group in
+        Dictionary(grouping: orders.values, by: { $0.status.map(Text.exact) ?? "(none)" }).reduce(into: [:]) {
+            rows, group in
             let row = [
                 group.key, "\(group.value.count)", Text.cents(group.value.compactMap(\.amount).reduce(0, +)),
                 Text.lsn(group.value.map(\.clock).max() ?? 0),

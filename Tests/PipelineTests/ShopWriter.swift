@@ -77,7 +77,9 @@ struct ShopWriter {
         try run(db, "RELEASE part")
     }
 
-    private mutating func run(_ db: GRDB.Database, _ sql: String, _ arguments: [(any DatabaseValueConvertible)?] = []) throws {
+    private mutating func run(_ db: GRDB.Database, _ sql: String, _ arguments: [(any DatabaseValueConvertible)?] = [])
+        throws
+    {
         lastStatements.append(arguments.isEmpty ? sql : "\(sql) \(arguments.map { $0.map { "\($0)" } ?? "NULL" })")
         try db.cachedStatement(sql: sql).execute(arguments: StatementArguments(arguments))
     }
@@ -292,7 +294,8 @@ struct ShopWriter {
         let customer = random.chance(0.2) ? nil : random.key(Keys.customers)
         switch Int.random(in: 0..<3, using: &random) {
         case 0:
-            try run(db, "UPDATE orders SET created_at = ? WHERE customer_id IS ?", [row.createdAt.map(Text.time), customer])
+            try run(
+                db, "UPDATE orders SET created_at = ? WHERE customer_id IS ?", [row.createdAt.map(Text.time), customer])
             for (id, order) in draft.orders where order.customer == customer {
                 draft.orders[id]?.createdAt = row.createdAt
                 draft.orders[id]?.clock = clock
@@ -347,7 +350,8 @@ private enum Keys {
 extension ShopModel.Customer {
     fileprivate static func random(_ clock: Int64, _ random: inout SplitMix64) -> Self {
         Self(
-            segment: random.text(of: Keys.segments), isActive: random.chance(0.5), updatedAt: random.time(), clock: clock)
+            segment: random.text(of: Keys.segments), isActive: random.chance(0.5), updatedAt: random.time(),
+            clock: clock)
     }
 }
 

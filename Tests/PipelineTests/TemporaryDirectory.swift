@@ -7,7 +7,8 @@ final class TemporaryDirectory: Sendable {
     /// - Parameter isFast: prefers a file system in memory, where a commit does not wait for a disk.
     init(isFast: Bool = false) throws {
         let shared = "/dev/shm"
-        let parent = isFast && FileManager.default.isWritableFile(atPath: shared) ? shared + "/" : NSTemporaryDirectory()
+        let parent =
+            isFast && FileManager.default.isWritableFile(atPath: shared) ? shared + "/" : NSTemporaryDirectory()
         path = parent + "tidemark-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }

@@ -66,7 +66,9 @@ struct ValueTests {
         #expect(try bench.rows(Self.dump("proj_all_things", columns)) == source)
     }
 
-    @Test("a key may hold any text, a NUL character included", arguments: ["a\u{0}b", "'", "\\", "\"", "\u{FEFF}", "--\n;"])
+    @Test(
+        "a key may hold any text, a NUL character included",
+        arguments: ["a\u{0}b", "'", "\\", "\"", "\u{FEFF}", "--\n;"])
     func keyText(text: String) async throws {
         let bench = try await Bench()
         let name = "orders_kpi_by_minute_segment"
@@ -95,7 +97,8 @@ struct ValueTests {
                 "huge",
                 ["'99999999999999999999999999999999999999'", "'99999999999999999999999999999999999998'", "'0'"]
             ),
-            ("text", ["''", "'b'", "'B'"]), ("data", ["X''", "X'00'", "X'FF00'"]), ("day", ["'0001-01-01'", "'9999-12-31'"]),
+            ("text", ["''", "'b'", "'B'"]), ("data", ["X''", "X'00'", "X'FF00'"]),
+            ("day", ["'0001-01-01'", "'9999-12-31'"]),
             ("hour", ["'00:00:00'", "'23:59:59.999999'"]),
             ("at", ["'0001-01-01 00:00:00'", "'9999-12-31 23:59:59.999999'"]),
             ("instant", ["'0001-01-01 00:00:00+00:00'", "'9999-12-31 23:59:59.999999+00:00'"]),
@@ -119,7 +122,9 @@ struct ValueTests {
             let dump = "SELECT hex(\(column)), n FROM"
             let expected = try bench.application.inDatabase { db in
                 try Bench.rows(
-                    db, "\(dump) (SELECT \(column), count(*) AS n FROM things WHERE \(column) IS NOT NULL GROUP BY 1) ORDER BY 1")
+                    db,
+                    "\(dump) (SELECT \(column), count(*) AS n FROM things WHERE \(column) IS NOT NULL GROUP BY 1) ORDER BY 1"
+                )
             }
             #expect(try bench.rows("\(dump) proj_counts ORDER BY 1") == expected)
         }
@@ -127,7 +132,9 @@ struct ValueTests {
             try bench.write("INSERT INTO things (id, \(column)) VALUES (\(id), \(value))")
         }
         try await step()
-        try bench.write("UPDATE things SET \(column) = NULL WHERE id = 0", "UPDATE things SET \(column) = \(values[0]) WHERE id = 1")
+        try bench.write(
+            "UPDATE things SET \(column) = NULL WHERE id = 0", "UPDATE things SET \(column) = \(values[0]) WHERE id = 1"
+        )
         try await step()
         try bench.write("DELETE FROM things WHERE id >= 1")
         try await step()
