@@ -26,6 +26,8 @@ public enum DuckDBError: Error, Hashable, Sendable {
         case connection = "Connection"
         case constraint = "Constraint"
         case conversion = "Conversion"
+        /// A block of the file does not have the checksum it was written with.
+        case corruption = "Data Corruption"
         case dependency = "Dependency"
         case fatal = "FATAL"
         case `internal` = "INTERNAL"

@@ -1,12 +1,13 @@
 import Synchronization
 import Tidemark
 
-/// A serving store with something happening just before, and the rows it hands out counted.
+/// A serving store with something happening just before, and what is asked of it noted.
 final class InterceptingStore: ServingStore {
     private let base: any ServingStore
-    /// Before a commit, a build or an ingest reaches the database.
+    /// Before a commit or a build reaches the database.
     let beforeCommit: @Sendable (ProjectionCommit) async throws -> Void
     let beforeBuild: @Sendable (ProjectionBuild) async throws -> Void
+    let leaseRequests = Mutex(0)
     let stagedReads = Mutex<[LSNWindow]>([])
 
     init(
@@ -20,7 +21,11 @@ final class InterceptingStore: ServingStore {
 
     func bootstrap() async throws { try await base.bootstrap() }
     func servingID() async throws -> String { try await base.servingID() }
-    func acquireLease() async throws -> (any PipelineLease)? { try await base.acquireLease() }
+
+    func acquireLease() async throws -> (any PipelineLease)? {
+        leaseRequests.withLock { $0 += 1 }
+        return try await base.acquireLease()
+    }
 
     func prepareStaging(for capture: Capture, source: String) async throws {
         try await base.prepareStaging(for: capture, source: source)

@@ -36,7 +36,6 @@ final class Schedule {
     private var lastWatermarks: [String: LSN] = [:]
     /// By projection, what its table last showed and was built from.
     private var lastShown: [String: (asOf: LSN, rows: ProjectionRows)] = [:]
-    private var mayMoveBack: Set<String> = []
 
     /// What a schedule has gone through, for the summary.
     struct Tally: Sendable {
@@ -45,7 +44,6 @@ final class Schedule {
         var builds = 0
         var advances = 0
         var restarts = 0
-        var healed = 0
 
         static func += (a: inout Tally, b: Tally) {
             a.transactions += b.transactions
@@ -53,7 +51,6 @@ final class Schedule {
             a.builds += b.builds
             a.advances += b.advances
             a.restarts += b.restarts
-            a.healed += b.healed
         }
     }
 
@@ -106,7 +103,7 @@ final class Schedule {
     // MARK: Steps
 
     private func run() async throws {
-        let length = [15, 30, 30, 60].pick(&random)
+        let length = [12, 20, 20, 40].pick(&random)
         try await open("start", state: isOnDisk ? stateDirectory() : nil)
         for _ in 0..<length {
             switch Int.random(in: 0..<100, using: &random) {
@@ -145,8 +142,7 @@ final class Schedule {
     }
 
     private func project(_ name: String) async throws {
-        let step = try await healing { try await self.bench.project(name) }
-        try check(name, step)
+        try check(name, try await bench.project(name))
     }
 
     /// Everything at once, as in the service: a writer, all ingestors and all workers.
@@ -154,7 +150,7 @@ final class Schedule {
         note("burst")
         let watermarks = try await bench.watermarks()
         let bounds = bounds
-        let steps = try await healing {
+        let steps =
             try await withThrowingTaskGroup(of: (String, ProjectionWorker.Step?).self) { group in
                 for (name, worker) in self.bench.workers {
                     group.addTask { (name, try await worker.step(watermarks: watermarks)) }
@@ -172,8 +168,7 @@ final class Schedule {
                 for try await (name, step) in group where !name.isEmpty { steps[name] = step }
                 return steps
             }
-        }
-        for (name, step) in (steps ?? [:]).sorted(by: { $0.key < $1.key }) { try check(name, step) }
+        for (name, step) in steps.sorted(by: { $0.key < $1.key }) { try check(name, step) }
     }
 
     private func askForRebuild() async throws {
@@ -223,7 +218,6 @@ final class Schedule {
         if random.chance(0.4) {
             let name = names.pick(&random)
             variants[name, default: 0] += 1
-            mayMoveBack.insert(name)
             note("definition of \(name) changes")
         }
         try await bench.reopenDatabases()
@@ -269,8 +263,6 @@ final class Schedule {
         try bytes.write(to: URL(filePath: "\(to)/\(victim)"))
     }
 
-    private func healing<Result>(_ step: () async throws -> Result) async throws -> Result? { try await step() }
-
     // MARK: Definitions
 
     private func definition(_ name: String) throws -> ProjectionDefinition {
@@ -294,7 +286,7 @@ final class Schedule {
     }
 
     private var isWide: Bool { (variants["orders_by_status"] ?? 0) % 2 == 1 }
-    /// How many columns `orders_by_status` had when its table was last written.
+
     private func expected(_ name: String, asOf lsn: LSN) -> ProjectionRows {
         let shop = writer.shop(asOf: lsn)
         return switch name {
@@ -307,8 +299,8 @@ final class Schedule {
 
     // MARK: Checks
 
-    private func check(_ name: String, _ optional: ProjectionWorker.Step??) throws {
-        guard let step = optional ?? nil else {
+    private func check(_ name: String, _ step: ProjectionWorker.Step?) throws {
+        guard let step else {
             note("project \(name): idle")
             return
         }

@@ -1,5 +1,6 @@
 import Embedded
 import Foundation
+import Synchronization
 import Testing
 import Tidemark
 
@@ -66,10 +67,12 @@ struct ServiceTests {
         let events = Watch(0)
         let other = try EmbeddedServing(path: bench.servingPath)
         let serving = bench.store
-        bench.store = other
+        let standby = InterceptingStore(other)
+        bench.store = standby
         let second = bench.pipeline(try [Bench.shipped("orders_latest")]) { _ in events.update { $0 += 1 } }
         bench.store = serving
         let secondRun = Task { try await second.run() }
+        try await eventually("the second one asks again and again") { standby.leaseRequests.withLock { $0 >= 2 } }
 
         try bench.write("INSERT INTO orders VALUES (1, 1, '5.00', 'NEW', NULL, '2026-01-01 10:00:00')")
         try await eventually("the first one goes on") { try bench.rows("SELECT 1 FROM proj_orders_latest").count == 1 }

@@ -6,7 +6,7 @@ import Tidemark
 /// - Returns: whether it came to hold; a failure is recorded when it did not.
 @discardableResult
 func eventually(
-    _ what: String, within limit: Duration = .seconds(30), sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: String, within limit: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: () async throws -> Bool
 ) async throws -> Bool {
     let end = ContinuousClock.now + limit
@@ -20,7 +20,7 @@ func eventually(
 
 /// Waits for `work` to return or throw, with a bound.
 func ends<Result: Sendable>(
-    _ what: String, within limit: Duration = .seconds(30), sourceLocation: SourceLocation = #_sourceLocation,
+    _ what: String, within limit: Duration = .seconds(60), sourceLocation: SourceLocation = #_sourceLocation,
     _ work: @escaping @Sendable () async throws -> Result
 ) async throws -> Result? {
     let result = Watch<Swift.Result<Result, any Error>?>(nil)

@@ -84,12 +84,14 @@ public struct ProjectionEngine: Sendable {
         }
     }
 
+    /// What DuckDB says against the definition or its data names the projection; a damaged replica has nothing to
+    /// do with it.
     private func evaluating<Result: Sendable>(
         _ body: @escaping @Sendable (Connection) throws -> Result
     ) async throws -> Result {
         do {
             return try await session.run { try body($0) }
-        } catch let error as DuckDBError {
+        } catch let error as DuckDBError where error.kind != .corruption {
             throw TidemarkError.projection(name: definition.name, reason: "\(error)")
         }
     }

@@ -1,3 +1,4 @@
+import DuckDB
 public import Logging
 
 /// Keeps one projection in step with the watermarks (design section 6).
@@ -55,12 +56,17 @@ public struct ProjectionWorker: Sendable {
             } catch let error as ReplicaMoved {
                 attempts += 1
                 guard attempts < Self.attempts else { throw error }
+            } catch let error as DuckDBError where error.kind == .corruption {
+                attempts += 1
+                guard attempts < Self.attempts else { throw error }
+                logger.warning("the replica is damaged and is rebuilt from staging", metadata: ["error": "\(error)"])
+                try await replica.startOver(engine.instances)
             }
         }
     }
 
-    /// How often a step starts over because the replica was folded past what it needed: that takes another
-    /// worker's fold between the step's decision and its pin, so once is rare.
+    /// How often a step is tried: again when the replica was folded past what it needed, which takes another worker's
+    /// fold between the step's decision and its pin, and when the replica was damaged.
     private static let attempts = 3
 
     private func attempt(watermarks: [String: Watermark]) async throws -> Step? {

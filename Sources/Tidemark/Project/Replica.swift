@@ -130,6 +130,13 @@ public actor Replica {
         pins[projection] = Pin(captures: instances, checkpoint: checkpoint)
     }
 
+    /// Empties the tables of `instances`, which the next `takeIn` loads from staging again.
+    ///
+    /// An evaluation that needs them meanwhile finds that out and starts over as well.
+    func startOver(_ instances: some Sequence<String> & Sendable) async throws {
+        try await serially { try await self.reset(Array(instances)) }
+    }
+
     /// Folds the logs that have grown past the threshold as far as the pins allow.
     public func foldIfDue() async throws {
         for (instance, position) in positions where position.logRows > foldLimits.threshold {
