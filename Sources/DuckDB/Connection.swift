@@ -39,24 +39,9 @@ public final class Connection {
     /// - Throws: ``DuckDBError/statement(sql:message:kind:)``. The statements before the failing one have run.
     @discardableResult
     public func execute(_ sql: String) throws -> Int {
-        let handle = try openHandle()
-        var statements: duckdb_extracted_statements?
-        let count = duckdb_extract_statements(handle, sql, &statements)
-        defer { duckdb_destroy_extracted(&statements) }
-        guard count > 0 else {
-            // No statement and no message: blank text or comments only.
-            guard let message = duckdb_extract_statements_error(statements) else { return 0 }
-            throw statementError(sql, text(message))
-        }
-        var changed = 0
-        for index in 0..<count {
-            var prepared: duckdb_prepared_statement?
-            let state = duckdb_prepare_extracted_statement(handle, statements, index, &prepared)
-            let statement = PreparedStatement(owning: prepared, sql: sql, connection: self)
-            guard state == DuckDBSuccess else { throw statementError(sql, statement.prepareMessage) }
-            changed = try statement.execute()
-        }
-        return changed
+        var result = try run(sql)
+        defer { duckdb_destroy_result(&result) }
+        return Int(duckdb_rows_changed(&result))
     }
 
     /// Runs one statement with positional parameters (`?` or `$1`) and returns its rows.
@@ -65,7 +50,8 @@ public final class Connection {
     ///   result is read to its end or dropped, any other statement on this connection cuts it off (DuckDB 1) or
     ///   is refused (DuckDB 2).
     public func query(_ sql: String, _ parameters: [Value] = [], streaming: Bool = false) throws -> QueryResult {
-        try prepare(sql).query(parameters, streaming: streaming)
+        guard parameters.isEmpty, !streaming else { return try prepare(sql).query(parameters, streaming: streaming) }
+        return try QueryResult(owning: try run(sql), sql: sql, connection: self)
     }
 
     /// Runs one statement with named parameters (`$name`) and returns its rows.
@@ -131,6 +117,22 @@ public final class Connection {
     }
 
     // MARK: running
+
+    /// Runs statements as they are. The caller destroys the result of the last one.
+    ///
+    /// Not prepared first: in a transaction that has changed the catalog, as by a temporary table, DuckDB plans a
+    /// prepared statement once more when it runs.
+    private func run(_ sql: String) throws -> duckdb_result {
+        let handle = try openHandle()
+        guard interruptHandle.begin() else { throw interrupted(sql) }
+        defer { interruptHandle.end() }
+        var result = duckdb_result()
+        guard duckdb_query(handle, sql, &result) == DuckDBSuccess else {
+            defer { duckdb_destroy_result(&result) }
+            throw statementError(sql, result: &result)
+        }
+        return result
+    }
 
     /// Runs a statement with the parameters bound to it. The caller destroys the result.
     func run(_ statement: duckdb_prepared_statement?, sql: String, streaming: Bool) throws -> duckdb_result {

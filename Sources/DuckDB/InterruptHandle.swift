@@ -1,10 +1,11 @@
 internal import CDuckDB
+import Dispatch
 import Synchronization
 
 /// Stops what a connection is running, from any thread.
 ///
-/// DuckDB's own interrupt only reaches a query that has started: starting one clears it. This handle
-/// remembers the request from the moment a statement begins, so that none is lost in between.
+/// DuckDB's own interrupt only reaches a query that has started: starting one clears it. So a request is repeated
+/// until the statement it is for has ended.
 public final class InterruptHandle: Sendable {
     private struct State: @unchecked Sendable {
         /// Nil once the connection is closed.
@@ -17,10 +18,14 @@ public final class InterruptHandle: Sendable {
         /// A statement is running that must not be stopped halfway.
         var isShielded = false
 
-        mutating func interrupt() {
-            guard isRunning, !isShielded else { return }
+        /// How many statements have begun: tells a request for one from a later one.
+        var statement = 0
+
+        mutating func interrupt() -> Bool {
+            guard isRunning, !isShielded else { return false }
             isRequested = true
             duckdb_interrupt(connection)
+            return true
         }
     }
 
@@ -33,6 +38,9 @@ public final class InterruptHandle: Sendable {
         fileprivate func cancel() { cancelled.store(true, ordering: .releasing) }
     }
 
+    /// Pause between two requests: starting a statement takes less, and nobody waits much longer for it.
+    private static let repetition: DispatchTimeInterval = .milliseconds(5)
+
     private let state: Mutex<State>
 
     init(_ connection: duckdb_connection) {
@@ -43,7 +51,13 @@ public final class InterruptHandle: Sendable {
     ///
     /// Does nothing when none is running.
     public func interrupt() {
-        state.withLock { $0.interrupt() }
+        if let statement = state.withLock({ $0.interrupt() ? $0.statement : nil }) { repeatInterrupt(of: statement) }
+    }
+
+    private func repeatInterrupt(of statement: Int) {
+        DispatchQueue.global().asyncAfter(deadline: .now() + Self.repetition) {
+            if self.state.withLock({ $0.statement == statement && $0.interrupt() }) { self.repeatInterrupt(of: statement) }
+        }
     }
 
     // MARK: for the connection
@@ -54,6 +68,7 @@ public final class InterruptHandle: Sendable {
             guard state.isShielded || state.scope?.isCancelled != true else { return false }
             state.isRunning = true
             state.isRequested = false
+            state.statement += 1
             return true
         }
     }
@@ -98,10 +113,11 @@ public final class InterruptHandle: Sendable {
 
     /// Stops the scope's running statement and all that follow it, or keeps it from starting.
     func cancel(_ scope: Scope) {
-        state.withLock { state in
+        let statement: Int? = state.withLock { state in
             scope.cancel()
             // Other work may be running while this scope waits for its turn.
-            if state.scope === scope { state.interrupt() }
+            return state.scope === scope && state.interrupt() ? state.statement : nil
         }
+        if let statement { repeatInterrupt(of: statement) }
     }
 }

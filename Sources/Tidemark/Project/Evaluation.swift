@@ -132,18 +132,21 @@ struct Evaluation: Sendable {
     /// - Throws: `ReplicaMoved` unless this transaction's version of the replica can show every input at `from`. Pins
     ///   keep it so; this is what makes sure, whatever another worker folds between a decision and its pin.
     private func logRows(_ connection: Connection, from: LSN, to: LSN) throws -> [(before: Int64, between: Int64)] {
+        let instances = inputs.map { SQLText.literal($0.capture.instance) }.joined(separator: ", ")
+        let moved = try connection.query(
+            """
+            SELECT 1 FROM replica.positions WHERE capture_instance IN (\(instances)) AND base_lsn > \(from.sqlLiteral)
+            """)
+        guard try moved.nextChunk() == nil else {
+            throw ReplicaMoved(projection: definition.name, from: from, to: to)
+        }
         let counts = inputs.enumerated().map { index, input in
             """
-            SELECT \(index), count(*) FILTER (__lsn <= \(from.sqlLiteral)), count(*) FILTER (__lsn > \(from.sqlLiteral)),
-                EXISTS (FROM replica.positions
-                    WHERE capture_instance = \(SQLText.literal(input.capture.instance)) AND base_lsn <= \(from.sqlLiteral))
+            SELECT \(index), count(*) FILTER (__lsn <= \(from.sqlLiteral)), count(*) FILTER (__lsn > \(from.sqlLiteral))
             FROM \(input.tables.log.qualified) WHERE __lsn <= \(to.sqlLiteral)
             """
         }
         let rows = try connection.query(counts.joined(separator: " UNION ALL ") + " ORDER BY 1").rows()
-        guard rows.allSatisfy({ $0[3] == .bool(true) }) else {
-            throw ReplicaMoved(projection: definition.name, from: from, to: to)
-        }
         return rows.map { ($0[1].int64 ?? 0, $0[2].int64 ?? 0) }
     }
 
@@ -160,27 +163,28 @@ struct Evaluation: Sendable {
 
         let key = SQLText.list(input.capture.key)
         let columns = SQLText.list(input.columns)
-        let (oldRows, newRows) = (name("rows_before", input), name("rows_after", input))
+        let oldRows = name("rows_before", input)
+        let newRows = """
+            SELECT \(columns) FROM \(overlay)
+            WHERE __lsn > \(from.sqlLiteral) AND __op <> \(ChangeOperation.delete.rawValue)
+            """
         try connection.execute(
             """
             CREATE TEMP TABLE \(oldRows) AS
             SELECT \(columns) FROM (\(input.tables.state(overlay: old.overlay, columns: input.columns)))
             SEMI JOIN (SELECT \(key) FROM \(overlay) WHERE __lsn > \(from.sqlLiteral)) USING (\(key));
-            CREATE TEMP TABLE \(newRows) AS
-            SELECT \(columns) FROM \(overlay)
-            WHERE __lsn > \(from.sqlLiteral) AND __op <> \(ChangeOperation.delete.rawValue);
             """)
+        new.changed = name("changed_after", input)
         if input.columns.contains("__lsn") {
             // Whatever changed differs at least in its LSN.
             old.changed = oldRows
-            new.changed = newRows
+            try connection.execute("CREATE TEMP TABLE \(name("changed_after", input)) AS \(newRows)")
         } else {
             old.changed = name("changed_before", input)
-            new.changed = name("changed_after", input)
             try connection.execute(
                 """
-                CREATE TEMP TABLE \(name("changed_before", input)) AS SELECT * FROM \(oldRows) EXCEPT SELECT * FROM \(newRows);
-                CREATE TEMP TABLE \(name("changed_after", input)) AS SELECT * FROM \(newRows) EXCEPT SELECT * FROM \(oldRows);
+                CREATE TEMP TABLE \(name("changed_before", input)) AS SELECT * FROM \(oldRows) EXCEPT \(newRows);
+                CREATE TEMP TABLE \(name("changed_after", input)) AS \(newRows) EXCEPT SELECT * FROM \(oldRows);
                 """)
         }
         return (old, new)
@@ -212,14 +216,10 @@ struct Evaluation: Sendable {
         -> ProjectionChanges
     {
         var changes = ProjectionChanges()
-        try connection.stream(deletes, table.keyColumns) {
-            changes.deletes.append($0)
-            return true
-        }
-        try connection.stream(upserts, table.columns) {
-            changes.upserts.append($0)
-            return true
-        }
+        let gone = try connection.query(deletes)
+        while let chunk = try gone.nextChunk() { changes.deletes.append(try chunk.rowBatch(table.keyColumns)) }
+        let present = try connection.query(upserts)
+        while let chunk = try present.nextChunk() { changes.upserts.append(try chunk.rowBatch(table.columns)) }
         return changes
     }
 
@@ -248,7 +248,7 @@ struct Evaluation: Sendable {
     /// Pieces the width of a key column's affected values is cut into.
     private static let pieces = 16
 
-    /// By key column, where its affected values lie; nothing for a type without a useful order. `nil` when no
+    /// By key column, where its affected values lie; nothing for a type without distances. `nil` when no
     /// key is affected.
     ///
     /// The width between the lowest and the highest value is cut into pieces, and empty pieces part the spans: one
@@ -262,8 +262,7 @@ struct Evaluation: Sendable {
             case .uint8, .int16, .int32, .int64, .decimal: number = "CAST(\(name) AS DOUBLE)"
             case .date, .timestamp: number = "CAST(epoch_us(CAST(\(name) AS TIMESTAMP)) AS DOUBLE)"
             case .timestampTZ, .time: number = "CAST(epoch_us(\(name)) AS DOUBLE)"
-            case .string: number = "0.0"
-            case .bool, .float, .double, .binary, .uuid: continue
+            case .string, .bool, .float, .double, .binary, .uuid: continue
             }
             parts.append(
                 """

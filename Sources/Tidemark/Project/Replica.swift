@@ -276,7 +276,10 @@ public actor Replica {
             let database = try Database(path: path, options: options)
             return (database, try reconcile(database))
         }
-        var options = ["memory_limit": memoryLimit]
+        // One core is left to ingest, the serving database and the other projections: steps are short and many, and
+        // on few cores they wait for each other's threads longer than they gain from them.
+        let threads = max(1, ProcessInfo.processInfo.activeProcessorCount - 1)
+        var options = ["memory_limit": memoryLimit, "threads": "\(threads)"]
         guard let directory else {
             // Made only when DuckDB has to spill, and removed by it.
             options["temp_directory"] =

@@ -101,6 +101,13 @@ final class DemoMonitor: Sendable {
         }
     }
 
+    /// Forgets the freshness measured so far.
+    func resetFreshness() {
+        state.withLock { figures in
+            for name in figures.projections.keys { figures.projections[name]?.freshness = LatencyHistogram() }
+        }
+    }
+
     /// Records the freshness of the transactions that projection `name` now shows.
     private static func settle(_ name: String, _ figures: inout Figures) {
         guard var line = figures.projections[name], let shownAt = line.committedAt else { return }
