@@ -56,7 +56,9 @@ public final class InterruptHandle: Sendable {
 
     private func repeatInterrupt(of statement: Int) {
         DispatchQueue.global().asyncAfter(deadline: .now() + Self.repetition) {
-            if self.state.withLock({ $0.statement == statement && $0.interrupt() }) { self.repeatInterrupt(of: statement) }
+            if self.state.withLock({ $0.statement == statement && $0.interrupt() }) {
+                self.repeatInterrupt(of: statement)
+            }
         }
     }
 

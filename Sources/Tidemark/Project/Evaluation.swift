@@ -133,21 +133,21 @@ struct Evaluation: Sendable {
     ///   keep it so; this is what makes sure, whatever another worker folds between a decision and its pin.
     private func logRows(_ connection: Connection, from: LSN, to: LSN) throws -> [(before: Int64, between: Int64)] {
         let instances = inputs.map { SQLText.literal($0.capture.instance) }.joined(separator: ", ")
-        let moved = try connection.query(
+        let moved = """
+            SELECT -1, count(*), 0 FROM replica.positions
+            WHERE capture_instance IN (\(instances)) AND base_lsn > \(from.sqlLiteral)
             """
-            SELECT 1 FROM replica.positions WHERE capture_instance IN (\(instances)) AND base_lsn > \(from.sqlLiteral)
-            """)
-        guard try moved.nextChunk() == nil else {
-            throw ReplicaMoved(projection: definition.name, from: from, to: to)
-        }
         let counts = inputs.enumerated().map { index, input in
             """
             SELECT \(index), count(*) FILTER (__lsn <= \(from.sqlLiteral)), count(*) FILTER (__lsn > \(from.sqlLiteral))
             FROM \(input.tables.log.qualified) WHERE __lsn <= \(to.sqlLiteral)
             """
         }
-        let rows = try connection.query(counts.joined(separator: " UNION ALL ") + " ORDER BY 1").rows()
-        return rows.map { ($0[1].int64 ?? 0, $0[2].int64 ?? 0) }
+        let rows = try connection.query(([moved] + counts).joined(separator: " UNION ALL ") + " ORDER BY 1").rows()
+        guard rows.first?[1] == .int(0) else {
+            throw ReplicaMoved(projection: definition.name, from: from, to: to)
+        }
+        return rows.dropFirst().map { ($0[1].int64 ?? 0, $0[2].int64 ?? 0) }
     }
 
     /// Makes the tables that show an input on both sides.

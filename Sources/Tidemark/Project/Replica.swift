@@ -17,7 +17,7 @@ public import Logging
 public actor Replica {
     /// The log folds into the base when it holds more changes than this: enough that the scan of the base
     /// which a fold needs is rare, few enough that reading the log costs a cycle some milliseconds.
-    public static let foldThreshold = 50_000
+    public static let foldThreshold = 10_000
     /// A projection that has stopped advancing keeps the log from folding until it holds this many changes.
     /// Then the others go on without it, and it is built in full when it recovers.
     public static let stalledThreshold = 2_000_000
@@ -119,10 +119,8 @@ public actor Replica {
 
     /// Loads staged changes of `instances` up to `lsn`. What is already there is not read again.
     public func takeIn(_ instances: some Sequence<String> & Sendable, upTo lsn: LSN) async throws {
-        for instance in instances {
-            guard let capture = captures[instance] else { continue }
-            try await serially { try await self.load(capture, through: lsn) }
-        }
+        let wanted = instances.compactMap { captures[$0] }
+        try await serially { try await self.load(wanted, through: lsn) }
     }
 
     /// Says that `projection` needs the state of `instances` at `checkpoint` and later.
@@ -159,34 +157,54 @@ public actor Replica {
 
     // MARK: Loading and folding
 
-    private func load(_ capture: Capture, through lsn: LSN) async throws {
-        guard let position = positions[capture.instance], position.loaded < lsn else { return }
-        let window = LSNWindow(after: position.loaded, through: lsn)
-        let staged = try await store.staged(capture, in: window, blockRows: Ingestor.blockRows)
-        let reader = BlockChannel.prefetch(staged)
-        let ordinal = position.lastOrdinal
-        let rows: Int = try await session.run { connection in
+    /// What one capture has to load.
+    private struct Load: Sendable {
+        let capture: Capture
+        let position: Position
+        let window: LSNWindow
+        let reader: any BlockReader<ChangeBatch>
+    }
+
+    /// Loads what is missing of all of `captures`, in one transaction.
+    private func load(_ captures: [Capture], through lsn: LSN) async throws {
+        var loads: [Load] = []
+        for capture in captures {
+            guard let position = positions[capture.instance], position.loaded < lsn else { continue }
+            let window = LSNWindow(after: position.loaded, through: lsn)
+            let staged = try await store.staged(capture, in: window, blockRows: Ingestor.blockRows)
+            loads.append(
+                Load(capture: capture, position: position, window: window, reader: BlockChannel.prefetch(staged)))
+        }
+        guard !loads.isEmpty else { return }
+        let rows: [Int] = try await session.run { [loads] connection in
             // A window without changes, as of an idle capture, costs no transaction. The file's position stays behind
             // then, and a restart looks at the empty window once more.
-            guard let first = try reader.next() else { return 0 }
+            let firsts = try loads.map { try $0.reader.next() }
+            guard firsts.contains(where: { $0 != nil }) else { return loads.map { _ in 0 } }
             return try connection.transaction {
-                let rows = try Self.append(capture, first, then: reader, after: ordinal, to: connection)
+                let rows = try zip(loads, firsts).map { load, first in
+                    guard let first else { return 0 }
+                    return try Self.append(
+                        load.capture, first, then: load.reader, after: load.position.lastOrdinal, to: connection)
+                }
+                let instances = loads.map { SQLText.literal($0.capture.instance) }.joined(separator: ", ")
                 try connection.execute(
-                    """
-                    UPDATE replica.positions SET loaded_lsn = \(window.through.sqlLiteral)
-                    WHERE capture_instance = \(SQLText.literal(capture.instance))
-                    """)
+                    "UPDATE replica.positions SET loaded_lsn = \(lsn.sqlLiteral) WHERE capture_instance IN (\(instances))"
+                )
                 return rows
             }
         }
-        positions[capture.instance]?.lastOrdinal += Int64(rows)
-        positions[capture.instance]?.loaded = window.through
-        positions[capture.instance]?.logRows += rows
+        for (load, rows) in zip(loads, rows) {
+            let instance = load.capture.instance
+            positions[instance]?.lastOrdinal += Int64(rows)
+            positions[instance]?.loaded = lsn
+            positions[instance]?.logRows += rows
+        }
         // A first load, or one after a lost file, is one big log: it becomes the base at once, up to where
         // the projections are.
-        if window.after == .zero, rows > 0 {
-            let pinned = pins.values.filter { $0.captures.contains(capture.instance) }.map(\.checkpoint).min()
-            try await fold(capture, to: min(pinned ?? window.through, window.through))
+        for (load, rows) in zip(loads, rows) where load.window.after == .zero && rows > 0 {
+            let pinned = pins.values.filter { $0.captures.contains(load.capture.instance) }.map(\.checkpoint).min()
+            try await fold(load.capture, to: min(pinned ?? lsn, lsn))
         }
     }
 
