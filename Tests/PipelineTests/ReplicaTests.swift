@@ -2,7 +2,8 @@ import DuckDB
 import Embedded
 import Foundation
 import Testing
-import Tidemark
+
+@testable import Tidemark
 
 /// The replica is a cache: whatever becomes of its file, it is rebuilt from staging.
 @Suite("The replica's file")
@@ -69,5 +70,26 @@ struct ReplicaTests {
         try await other.ingestAll()
         try await other.openProjections([Bench.shipped(Self.name)], state: state)
         #expect(try await other.project(Self.name)?.rows == 1)
+    }
+
+    @Test("an evaluation does not believe a replica that was started over since it was loaded")
+    func startedOver() async throws {
+        let bench = try await Bench()
+        try bench.write("INSERT INTO orders VALUES (1, 1, '5.00', 'NEW', NULL, '2026-01-01 10:00:00')")
+        try await bench.ingestAll()
+        try await bench.openProjections([Bench.shipped(Self.name)])
+        let from = try #require(try await bench.project(Self.name)).asOf
+        try bench.write("UPDATE orders SET status = 'PAID'")
+        try await bench.ingestAll()
+        let to = try await bench.source.bounds().maxLSN
+
+        let replica = try #require(bench.replica)
+        let engine = try await ProjectionEngine(
+            definition: Bench.shipped(Self.name), captures: bench.captures,
+            session: try await replica.makeSession(name: "another worker"))
+        try await replica.takeIn(engine.instances, upTo: to)
+        #expect(try await engine.changes(from: from, to: to).upserts.map(\.count) == [1])
+        try await replica.startOver(engine.instances)
+        await #expect(throws: ReplicaMoved.self) { try await engine.changes(from: from, to: to) }
     }
 }

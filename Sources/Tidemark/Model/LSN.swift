@@ -56,12 +56,6 @@ public struct LSN: Hashable, Sendable {
 
     /// The 10 bytes of the binary form.
     public var bytes: [UInt8] { withBytes { Array($0) } }
-
-    /// The LSN just before this one in byte order; `zero` stays `zero`.
-    public var predecessor: LSN {
-        if low > 0 { return LSN(high: high, low: low - 1) }
-        return high > 0 ? LSN(high: high - 1, low: .max) : .zero
-    }
 }
 
 extension LSN: Comparable {

@@ -129,13 +129,15 @@ struct Evaluation: Sendable {
 
     /// How many changes of each input's log lie up to `from`, and between `from` and `to`.
     ///
-    /// - Throws: `ReplicaMoved` unless this transaction's version of the replica can show every input at `from`. Pins
-    ///   keep it so; this is what makes sure, whatever another worker folds between a decision and its pin.
+    /// - Throws: `ReplicaMoved` unless this transaction's version of the replica can show every input from `from` to
+    ///   `to`. Pins keep it so; this is what makes sure, whatever another worker folds between a decision and its pin,
+    ///   or starts over between loading and this.
     private func logRows(_ connection: Connection, from: LSN, to: LSN) throws -> [(before: Int64, between: Int64)] {
         let instances = inputs.map { SQLText.literal($0.capture.instance) }.joined(separator: ", ")
         let moved = """
             SELECT -1, count(*), 0 FROM replica.positions
-            WHERE capture_instance IN (\(instances)) AND base_lsn > \(from.sqlLiteral)
+            WHERE capture_instance IN (\(instances))
+                AND (base_lsn > \(from.sqlLiteral) OR loaded_lsn < \(to.sqlLiteral))
             """
         let counts = inputs.enumerated().map { index, input in
             """

@@ -177,13 +177,10 @@ public actor Replica {
         }
         guard !loads.isEmpty else { return }
         let rows: [Int] = try await session.run { [loads] connection in
-            // A window without changes, as of an idle capture, costs no transaction. The file's position stays behind
-            // then, and a restart looks at the empty window once more.
-            let firsts = try loads.map { try $0.reader.next() }
-            guard firsts.contains(where: { $0 != nil }) else { return loads.map { _ in 0 } }
-            return try connection.transaction {
-                let rows = try zip(loads, firsts).map { load, first in
-                    guard let first else { return 0 }
+            try connection.transaction {
+                let rows = try loads.map { load in
+                    // Most windows of most captures hold no change, and need no appender.
+                    guard let first = try load.reader.next() else { return 0 }
                     return try Self.append(
                         load.capture, first, then: load.reader, after: load.position.lastOrdinal, to: connection)
                 }
