@@ -55,10 +55,11 @@ let package = Package(
             name: "Embedded",
             dependencies: ["Tidemark", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
+        .target(name: "SQLServer", dependencies: ["Tidemark", "ODBC"], swiftSettings: swift),
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
-                "Tidemark", "Embedded",
+                "Tidemark", "Embedded", "SQLServer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -86,6 +87,10 @@ let package = Package(
             name: "EmbeddedTests",
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
+        // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
+        .testTarget(
+            name: "SQLServerTests",
+            dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests"], swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
         .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),

@@ -1,6 +1,7 @@
 import Embedded
 import Foundation
 import GRDB
+import Logging
 import Tidemark
 
 /// How fast changes come into staging, against SQLite copying the same rows into the same table itself.
@@ -58,7 +59,9 @@ enum IngestBenchmark {
         try await store.bootstrap()
         let capture = try await source.captures()[0]
         try await store.prepareStaging(for: capture, source: "bench")
-        let ingestor = Ingestor(capture: capture, sourceName: "bench", source: source, store: store, maxRows: 50_000)
+        let ingestor = Ingestor(
+            capture: capture, sourceName: "bench", source: source, store: store, maxRows: 50_000,
+            logger: Logger(label: "tidemark.bench"))
         let bounds = try await source.bounds()
         var watermark = LSN.zero
         while let step = try await ingestor.step(after: watermark, bounds: bounds) { watermark = step.watermark }

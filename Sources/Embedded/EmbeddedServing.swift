@@ -112,6 +112,31 @@ public final class EmbeddedServing: ServingStore {
         }
     }
 
+    public func stageSnapshot(
+        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+    ) async throws -> Int {
+        let label = file.label
+        let time = now()
+        return try await file.write { db in
+            try Self.requireWatermark(.zero, of: capture.instance, source, db)
+            try db.execute(sql: "DELETE FROM \(quoted(capture.stagingTable))")
+            let writer = try StagingWriter(db, capture, ingestedAt: time, in: label)
+            let window = LSNWindow(after: .zero, through: lsn)
+            var count = 0
+            while let batch = try rows.next() {
+                try writer.append(ChangeBatch(snapshot: batch, at: lsn, firstRow: count), window)
+                count += batch.count
+            }
+            try db.execute(
+                sql: """
+                    UPDATE ctl_ingestion_watermarks SET rows_ingested = ?, updated_at = ?
+                    WHERE source_name = ? AND capture_instance = ?
+                    """,
+                arguments: [count, time.description, source, capture.instance])
+            return count
+        }
+    }
+
     public func ingest(
         _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
         from reader: any BlockReader<ChangeBatch>

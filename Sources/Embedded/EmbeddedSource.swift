@@ -168,10 +168,10 @@ public final class EmbeddedSource: ChangeSource {
         var bounds = SourceBounds(maxLSN: LSN(clock: clock - 1), maxCommitTime: time, captures: [:])
         var isOpen = false
         let captures = try db.cachedStatement(
-            sql: "SELECT capture_instance, start_lsn, is_complete FROM cdc_change_tables")
+            sql: "SELECT capture_instance, start_lsn FROM cdc_change_tables")
         for row in try Row.fetchAll(captures) {
             let instance: String = row[0]
-            bounds.captures[instance] = CaptureBounds(minLSN: LSN(clock: row[1]), isComplete: row[2])
+            bounds.captures[instance] = CaptureBounds(minLSN: LSN(clock: row[1]))
             let last = try Int64.fetchOne(
                 db.cachedStatement(
                     sql: """
@@ -181,6 +181,25 @@ public final class EmbeddedSource: ChangeSource {
             if let last, last >= clock { isOpen = true }
         }
         return (isOpen, bounds)
+    }
+
+    public func mark() async throws -> SourceMark {
+        let path = file.label.path
+        let (isOpen, bounds) = try await file.read { try Self.readBounds($0, path: path) }
+        // What is committed but not closed lies at the next value of the clock.
+        return SourceMark(lsn: LSN(clock: bounds.maxLSN.clock + (isOpen ? 1 : 0)), time: now())
+    }
+
+    public func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool {
+        bounds.maxLSN >= mark.lsn
+    }
+
+    public func isComplete(_ capture: Capture) async throws -> Bool {
+        try await file.read { db in
+            try Bool.fetchOne(
+                db, sql: "SELECT is_complete FROM cdc_change_tables WHERE capture_instance = ?",
+                arguments: [capture.instance]) ?? false
+        }
     }
 
     public func commitTime(of lsn: LSN) async throws -> Timestamp? {

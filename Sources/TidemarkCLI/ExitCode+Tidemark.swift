@@ -21,7 +21,7 @@ extension ExitCode {
         switch error {
         case let code as ExitCode: self = code
         case TidemarkError.configuration, TidemarkError.projection: self = .configuration
-        case TidemarkError.unavailable: self = .databaseUnavailable
+        case TidemarkError.unavailable, TidemarkError.transient: self = .databaseUnavailable
         case TidemarkError.conflict: self = .leaseHeld
         default: self = .internalError
         }

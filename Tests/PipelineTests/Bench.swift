@@ -151,7 +151,9 @@ final class Bench {
     }
 
     func ingestor(_ capture: Capture, maxRows: Int = 10_000) -> Ingestor {
-        Ingestor(capture: capture, sourceName: Self.sourceName, source: source, store: store, maxRows: maxRows)
+        Ingestor(
+            capture: capture, sourceName: Self.sourceName, source: source, store: store, maxRows: maxRows,
+            logger: Logger(label: "tidemark.test"))
     }
 
     /// One window of one capture.

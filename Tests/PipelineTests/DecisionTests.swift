@@ -5,43 +5,60 @@ private func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
 
 @Suite("What an ingestor does next")
 struct IngestDecisionTests {
-    private func decide(_ watermark: UInt64, max: UInt64, min: UInt64 = 1, isComplete: Bool = true) -> IngestDecision {
+    private func decide(
+        _ watermark: UInt64, max: UInt64, min: UInt64 = 1, beginning: IngestDecision.Beginning = .complete
+    ) -> IngestDecision {
         let bounds = SourceBounds(
-            maxLSN: lsn(max), maxCommitTime: nil,
-            captures: ["dbo_orders": CaptureBounds(minLSN: lsn(min), isComplete: isComplete)])
-        return .next(capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds)
+            maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": CaptureBounds(minLSN: lsn(min))])
+        return .next(capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning)
+    }
+
+    private func read(_ after: UInt64, _ through: UInt64, from: UInt64, isBounded: Bool = true) -> IngestDecision {
+        .read(LSNWindow(after: lsn(after), through: lsn(through)), from: lsn(from), isBounded: isBounded)
     }
 
     @Test("a watermark at the end of the log has nothing to read")
     func idle() {
         #expect(decide(7, max: 7) == .idle)
         #expect(decide(0, max: 0) == .idle)
-        #expect(decide(7, max: 7, min: 7, isComplete: false) == .idle)
+        #expect(decide(7, max: 7, min: 7, beginning: .unknown) == .idle)
     }
 
     @Test("changes after the watermark are read up to the end of the log, rows or no rows")
     func read() {
-        #expect(decide(3, max: 7) == .read(upTo: lsn(7)))
-        #expect(decide(3, max: 7, min: 3, isComplete: false) == .read(upTo: lsn(7)))
+        #expect(decide(3, max: 7) == read(3, 7, from: 3))
+        #expect(decide(3, max: 7, min: 3, beginning: .unknown) == read(3, 7, from: 3))
     }
 
-    @Test("a watermark of zero starts at the beginning of a complete log, whatever its min LSN")
+    @Test("a new capture is looked at first, and a complete log read from its beginning, whatever its min LSN")
     func start() {
-        #expect(decide(0, max: 7) == .read(upTo: lsn(7)))
-        #expect(decide(0, max: 7, min: 5) == .read(upTo: lsn(7)))
+        #expect(decide(0, max: 7, beginning: .unknown) == .inspect)
+        #expect(decide(0, max: 7) == read(0, 7, from: 0))
+        #expect(decide(0, max: 7, min: 5) == read(0, 7, from: 0))
     }
 
-    @Test("a watermark of zero is a gap when the log does not begin with the table's rows")
-    func incompleteStart() {
-        let gap = TidemarkError.gap(capture: "dbo_orders", watermark: .zero, minLSN: lsn(5))
-        #expect(decide(0, max: 7, min: 5, isComplete: false) == .stop(gap))
+    @Test("a new capture with older rows stages them where the log stands, above zero also when it is empty")
+    func snapshot() {
+        #expect(decide(0, max: 7, min: 5, beginning: .incomplete) == .snapshot(at: lsn(7)))
+        #expect(decide(0, max: 0, min: 5, beginning: .incomplete) == .snapshot(at: .first))
+    }
+
+    @Test("older rows are published with all changes since, once the log has passed the end of their reading")
+    func afterSnapshot() {
+        #expect(decide(0, max: 7, beginning: .staged(at: lsn(7), hasPassed: false)) == .idle)
+        #expect(decide(0, max: 9, beginning: .staged(at: lsn(7), hasPassed: false)) == .idle)
+        #expect(
+            decide(0, max: 9, beginning: .staged(at: lsn(7), hasPassed: true)) == read(7, 9, from: 0, isBounded: false))
+        #expect(
+            decide(0, max: 7, beginning: .staged(at: lsn(7), hasPassed: true)) == read(7, 7, from: 0, isBounded: false))
+        #expect(decide(0, max: 0, beginning: .staged(at: .first, hasPassed: true)) == .idle)
     }
 
     @Test("a watermark below the min LSN is a gap, also when there is nothing new")
     func gap() {
         let gap = TidemarkError.gap(capture: "dbo_orders", watermark: lsn(4), minLSN: lsn(5))
-        #expect(decide(4, max: 7, min: 5, isComplete: false) == .stop(gap))
-        #expect(decide(4, max: 7, min: 5, isComplete: true) == .stop(gap))
+        #expect(decide(4, max: 7, min: 5) == .stop(gap))
+        #expect(decide(4, max: 4, min: 5) == .stop(gap))
     }
 
     @Test("a watermark beyond the end of the log stops: the source is another one, or was set back")
@@ -55,7 +72,7 @@ struct IngestDecisionTests {
         let bounds = SourceBounds(maxLSN: lsn(7), maxCommitTime: nil, captures: [:])
         guard
             case .stop(.unavailable(let message)) = IngestDecision.next(
-                capture: "dbo_orders", watermark: lsn(3), bounds: bounds)
+                capture: "dbo_orders", watermark: lsn(3), bounds: bounds, beginning: .unknown)
         else {
             Issue.record("it does not stop")
             return

@@ -31,6 +31,12 @@ final class InterceptingStore: ServingStore {
         try await base.prepareStaging(for: capture, source: source)
     }
 
+    func stageSnapshot(
+        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+    ) async throws -> Int {
+        try await base.stageSnapshot(of: capture, source: source, at: lsn, from: rows)
+    }
+
     func watermarks(source: String) async throws -> [String: Watermark] { try await base.watermarks(source: source) }
 
     func ingest(

@@ -121,7 +121,7 @@ public final class Pipeline: Sendable {
             for capture in captures {
                 let ingestor = Ingestor(
                     capture: capture, sourceName: options.sourceName, source: source, store: store,
-                    maxRows: options.batchMaxRows)
+                    maxRows: options.batchMaxRows, logger: logger)
                 group.addTask { try await self.ingest(ingestor, bounds: bounds, watermarks: watermarks) }
             }
             for worker in workers {

@@ -1,17 +1,36 @@
 /// What an ingestor does next, decided from values alone (design section 5, steps 1 to 3).
 public enum IngestDecision: Sendable, Equatable {
-    /// The watermark has reached the end of the source's log.
+    /// The watermark has reached the end of the source's log, or the rows read first wait for the log.
     case idle
-    /// Changes after the watermark can be read, up to `upTo`.
-    case read(upTo: LSN)
+    /// The capture is new, and whether its changes tell of every row has to be asked of the source.
+    case inspect
+    /// Rows older than the changes have to be read first, as inserts at `lsn`.
+    case snapshot(at: LSN)
+    /// Changes in `window` can be read. They move the watermark from `from`, in windows of bounded size if
+    /// `isBounded`; otherwise all at once, because nothing may be published before the last of them.
+    case read(LSNWindow, from: LSN, isBounded: Bool)
     /// Going on would skip changes, or is impossible; the capture stops with this error.
     case stop(TidemarkError)
+
+    /// What is known of a capture whose watermark is zero.
+    public enum Beginning: Sendable, Equatable {
+        case unknown
+        /// The change table tells of every row.
+        case complete
+        /// It does not, and the rows have not been read yet.
+        case incomplete
+        /// The rows are staged at `lsn`; the log `hasPassed` the moment at which their reading ended, or not yet.
+        case staged(at: LSN, hasPassed: Bool)
+    }
 
     /// - Parameters:
     ///   - capture: the capture instance's name, for the error.
     ///   - watermark: the last LSN staged.
     ///   - bounds: how far the source's log goes and what it still holds.
-    public static func next(capture: String, watermark: LSN, bounds: SourceBounds) -> IngestDecision {
+    ///   - beginning: matters while the watermark is zero.
+    public static func next(
+        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning
+    ) -> IngestDecision {
         guard let own = bounds.captures[capture] else {
             return .stop(
                 .unavailable(
@@ -20,11 +39,28 @@ public enum IngestDecision: Sendable, Equatable {
         if watermark > bounds.maxLSN {
             return .stop(.sourceBehind(capture: capture, watermark: watermark, maxLSN: bounds.maxLSN))
         }
-        // A zero watermark starts at the beginning, which is whole only if nothing was purged.
-        let missing = watermark == .zero ? !own.isComplete : watermark < own.minLSN
-        if missing {
-            return .stop(.gap(capture: capture, watermark: watermark, minLSN: own.minLSN))
+        guard watermark == .zero else {
+            if watermark < own.minLSN {
+                return .stop(.gap(capture: capture, watermark: watermark, minLSN: own.minLSN))
+            }
+            return watermark == bounds.maxLSN ? .idle : read(after: watermark, from: watermark, bounds)
         }
-        return watermark == bounds.maxLSN ? .idle : .read(upTo: bounds.maxLSN)
+        switch beginning {
+        case .unknown:
+            return .inspect
+        case .complete:
+            return bounds.maxLSN == .zero ? .idle : read(after: .zero, from: .zero, bounds)
+        case .incomplete:
+            // What the log tells up to here is in the rows already.
+            return .snapshot(at: max(bounds.maxLSN, .first))
+        case .staged(let lsn, let hasPassed):
+            return hasPassed && bounds.maxLSN >= lsn ? read(after: lsn, from: .zero, bounds, isBounded: false) : .idle
+        }
+    }
+
+    private static func read(
+        after: LSN, from: LSN, _ bounds: SourceBounds, isBounded: Bool = true
+    ) -> IngestDecision {
+        .read(LSNWindow(after: after, through: bounds.maxLSN), from: from, isBounded: isBounded)
     }
 }

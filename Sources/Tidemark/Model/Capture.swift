@@ -3,11 +3,14 @@ public struct Column: Hashable, Sendable {
     public let name: String
     public let type: LogicalType
     public let isNullable: Bool
+    /// The most UTF-16 units a string has, or bytes a binary value; `nil` when nothing bounds them.
+    public let maxLength: Int?
 
-    public init(name: String, type: LogicalType, isNullable: Bool = true) {
+    public init(name: String, type: LogicalType, isNullable: Bool = true, maxLength: Int? = nil) {
         self.name = name
         self.type = type
         self.isNullable = isNullable
+        self.maxLength = maxLength
     }
 }
 

@@ -28,6 +28,17 @@ public struct ChangeBatch: Sendable {
         operations.reserveCapacity(capacity)
     }
 
+    /// Rows of a table as inserts at `lsn`, in the order they are handed out.
+    ///
+    /// - Parameter firstRow: how many rows came before.
+    public init(snapshot rows: RowBatch, at lsn: LSN, firstRow: Int) {
+        columns = rows.columns
+        lsns = Array(repeating: lsn, count: rows.count)
+        commandIDs = Array(repeating: 0, count: rows.count)
+        seqvals = (0..<rows.count).map { LSN(high: UInt64(firstRow + $0), low: 0) }
+        operations = Array(repeating: ChangeOperation.insert.rawValue, count: rows.count)
+    }
+
     /// Number of changes.
     public var count: Int { lsns.count }
     public var isEmpty: Bool { lsns.isEmpty }

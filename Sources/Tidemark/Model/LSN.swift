@@ -13,6 +13,9 @@ public struct LSN: Hashable, Sendable {
     /// Before every transaction: the watermark of a capture nothing has been read from.
     public static let zero = LSN(high: 0, low: 0)
 
+    /// The least LSN after `zero`, below that of every real transaction.
+    public static let first = LSN(high: 0, low: 1)
+
     @inlinable
     public init(high: UInt64, low: UInt16) {
         self.high = high

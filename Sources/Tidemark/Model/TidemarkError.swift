@@ -12,7 +12,10 @@ public enum TidemarkError: Error, Sendable, Equatable {
     case sourceBehind(capture: String, watermark: LSN, maxLSN: LSN)
     /// A projection's definition or result is wrong.
     case projection(name: String, reason: String)
-    /// The database cannot be reached or is not set up; the sentence says what to do.
+    /// The database failed in a way that passes: a lost connection, a deadlock, a time-out, throttling. The
+    /// same call may succeed when it is made again.
+    case transient(String)
+    /// The database cannot be used or is not set up; the sentence says what to do.
     case unavailable(String)
     /// A setting is missing or malformed.
     case configuration(String)
@@ -24,7 +27,7 @@ extension TidemarkError: CustomStringConvertible {
         case .value(let table, let column, let lsn, let reason):
             // A row of the source table itself has no LSN.
             "\(table).\(column)\(lsn == .zero ? "" : " at LSN \(lsn)"): \(reason)"
-        case .schema(let message), .conflict(let message), .unavailable(let message),
+        case .schema(let message), .conflict(let message), .transient(let message), .unavailable(let message),
             .configuration(let message):
             message
         case .gap(let capture, let watermark, let minLSN):

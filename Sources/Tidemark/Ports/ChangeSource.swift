@@ -33,8 +33,18 @@ public protocol ChangeSource: Sendable {
     func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
         -> any BlockReader<ChangeBatch>
 
-    /// Opens a reader over the rows the source table holds now, in its own snapshot.
+    /// Whether replaying the changes of `capture` from the first one gives the whole table: nothing was purged, and
+    /// every row the table holds has a change. May be costly: asked once, when a capture is first seen.
+    func isComplete(_ capture: Capture) async throws -> Bool
+
+    /// Opens a reader over the rows the source table holds now: each committed, though not all at one moment.
     func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch>
+
+    /// Marks this moment in the source's log.
+    func mark() async throws -> SourceMark
+
+    /// Whether every transaction committed before `mark` has an LSN at or below `bounds.maxLSN`.
+    func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool
 
     /// Periodic upkeep the source needs from the pipeline, such as purging changes past their retention.
     ///
@@ -62,13 +72,18 @@ public struct SourceBounds: Sendable, Equatable {
 public struct CaptureBounds: Sendable, Equatable {
     /// Changes below this LSN may have been purged.
     public var minLSN: LSN
-    /// Whether nothing was ever purged and the change table began with the rows the source table then had,
-    /// so that replaying it from the start gives the whole table.
-    public var isComplete: Bool
 
-    public init(minLSN: LSN, isComplete: Bool) {
-        self.minLSN = minLSN
-        self.isComplete = isComplete
+    public init(minLSN: LSN) { self.minLSN = minLSN }
+}
+
+/// A moment in a source's log, in whatever terms the source knows it at once. Only its source can read it.
+public struct SourceMark: Sendable, Equatable {
+    public var lsn: LSN
+    public var time: Timestamp
+
+    public init(lsn: LSN, time: Timestamp) {
+        self.lsn = lsn
+        self.time = time
     }
 }
 

@@ -24,6 +24,16 @@ public protocol ServingStore: Sendable {
     /// - Throws: `TidemarkError.schema` when a staging table with other columns or types is there.
     func prepareStaging(for capture: Capture, source: String) async throws
 
+    /// Stages the rows a table held before its changes were captured, as inserts at `lsn`, in place of whatever is
+    /// staged of the capture; a large table takes several transactions. The watermark stays at zero, so nothing of
+    /// it is seen until `ingest` has brought the changes since.
+    ///
+    /// - Returns: the number of rows staged.
+    /// - Throws: `TidemarkError.conflict` when the watermark is not zero.
+    func stageSnapshot(
+        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+    ) async throws -> Int
+
     /// All watermarks of `source`, by capture instance.
     func watermarks(source: String) async throws -> [String: Watermark]
 
