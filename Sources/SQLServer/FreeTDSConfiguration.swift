@@ -31,7 +31,11 @@ enum FreeTDSConfiguration {
     static func text(_ address: SQLServerAddress) -> String {
         let parts = address.host.split(separator: "\\", maxSplits: 1)
         var lines = ["host = \(parts[0])"]
-        if parts.count > 1 { lines.append("instance = \(parts[1])") } else { lines.append("port = \(address.port ?? 1433)") }
+        if parts.count > 1 {
+            lines.append("instance = \(parts[1])")
+        } else {
+            lines.append("port = \(address.port ?? 1433)")
+        }
         lines += ["tds version = 7.4", "client charset = UTF-8"]
         switch address.encryption {
         case .off: lines.append("encryption = off")

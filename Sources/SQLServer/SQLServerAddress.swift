@@ -99,7 +99,8 @@ public struct SQLServerAddress: Hashable, Sendable {
             guard let option = Option.allCases.first(where: { $0.rawValue.lowercased() == name }) else {
                 let known = Option.allCases.map(\.rawValue)
                 throw DSNError(
-                    "has an option that is not known\(Suggestion.hint(for: name, in: known)); there are \(known.joined(separator: ", "))")
+                    "has an option that is not known\(Suggestion.hint(for: name, in: known)); there are \(known.joined(separator: ", "))"
+                )
             }
             let value = try Self.decoded(parts[1], "option")
             guard options.updateValue(value, forKey: option) == nil else {
@@ -111,9 +112,10 @@ public struct SQLServerAddress: Hashable, Sendable {
         trustsServerCertificate = try Self.choice(options, .trustServerCertificate, Self.booleans) ?? false
         isReadOnly = try Self.choice(options, .applicationIntent, ["readonly": true, "readwrite": false]) ?? false
         isMultiSubnet = try Self.choice(options, .multiSubnetFailover, Self.booleans) ?? false
-        authentication = try Self.choice(
-            options, .authentication,
-            Dictionary(uniqueKeysWithValues: Authentication.allCases.map { ($0.rawValue.lowercased(), $0) }))
+        authentication =
+            try Self.choice(
+                options, .authentication,
+                Dictionary(uniqueKeysWithValues: Authentication.allCases.map { ($0.rawValue.lowercased(), $0) }))
             ?? .sqlPassword
         guard !host.contains("\\") || port == nil else {
             throw DSNError("names an instance and a port; keep one of them, since the port is that of one instance")
@@ -175,6 +177,7 @@ extension SQLServerAddress: CustomStringConvertible {
         let login = user.map { "\($0)\(password == nil ? "" : ":\(redacted)")@" } ?? ""
         let query = options.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.key.rawValue)=\($0.value)" }
             .joined(separator: "&")
-        return "\(Self.scheme)\(login)\(isIPv6 ? "[\(host)]" : host)\(port.map { ":\($0)" } ?? "")\(query.isEmpty ? "" : "?\(query)")"
+        return
+            "\(Self.scheme)\(login)\(isIPv6 ? "[\(host)]" : host)\(port.map { ":\($0)" } ?? "")\(query.isEmpty ? "" : "?\(query)")"
     }
 }

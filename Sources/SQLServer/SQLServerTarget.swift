@@ -143,7 +143,9 @@ public struct SQLServerDrivers: Sendable {
         SQLServerDrivers(names: try Environment().drivers() + freeTDSPaths.filter(FileProbe.exists))
     }
 
-    private static let freeTDSPaths = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map { "/usr/lib/\($0)/odbc/libtdsodbc.so" }
+    private static let freeTDSPaths = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map {
+        "/usr/lib/\($0)/odbc/libtdsodbc.so"
+    }
 
     static let microsoftHint =
         "install Microsoft's ODBC Driver 18 and add driver=ODBC%20Driver%2018%20for%20SQL%20Server"

@@ -39,11 +39,13 @@ struct SQLServerTargetTests {
 
     @Test("a certificate goes unchecked, and a connection unencrypted, only when the DSN says so")
     func weaker() throws {
-        let trusting = FreeTDSConfiguration.text(try SQLServerAddress("sqlserver://sa:x@db?trustServerCertificate=true"))
+        let trusting = FreeTDSConfiguration.text(
+            try SQLServerAddress("sqlserver://sa:x@db?trustServerCertificate=true"))
         #expect(trusting.contains("encryption = require") && !trusting.contains("ca file"))
         let plain = FreeTDSConfiguration.text(try SQLServerAddress("sqlserver://sa:x@db?encrypt=false"))
         #expect(plain.contains("encryption = off"))
-        let named = FreeTDSConfiguration.text(try SQLServerAddress("sqlserver://sa:x@db%5Csales?serverCertificate=/etc/ca.pem"))
+        let named = FreeTDSConfiguration.text(
+            try SQLServerAddress("sqlserver://sa:x@db%5Csales?serverCertificate=/etc/ca.pem"))
         #expect(named.contains("host = db\n") && named.contains("instance = sales\n") && !named.contains("port"))
         #expect(named.contains("ca file = /etc/ca.pem"))
     }

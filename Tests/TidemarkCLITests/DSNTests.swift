@@ -16,7 +16,8 @@ struct DSNTests {
     func sqlServer() throws {
         guard
             case .sqlServer(let address) = try DSN(
-                "sqlserver://sa:p%40ss:w%C3%B6rd@db.example:1434/?database=shop&Encrypt=false&trustservercertificate=yes")
+                "sqlserver://sa:p%40ss:w%C3%B6rd@db.example:1434/?database=shop&Encrypt=false&trustservercertificate=yes"
+            )
         else {
             Issue.record("not recognised")
             return

@@ -206,8 +206,10 @@ public final class Pipeline: Sendable {
                     if backoff.succeeded() { logger.info("the source answers again") }
                 } catch {
                     try Task.checkCancellation()
-                    if backoff.failed(with: "\(error)", at: .now) {
-                        logger.error("the source does not answer", metadata: ["error": "\(error)"])
+                    switch backoff.failed(with: error, at: .now) {
+                    case .nothing: break
+                    case .warn: logger.warning("trying again", metadata: ["error": "\(error)"])
+                    case .record: logger.error("the source does not answer", metadata: ["error": "\(error)"])
                     }
                 }
             }
@@ -256,8 +258,14 @@ public final class Pipeline: Sendable {
             } catch let error as TidemarkError where error.isConflict {
                 throw error
             } catch {
-                if backoff.failed(with: "\(error)", at: .now) { await report(error, capture: instance) }
-                showsError = true
+                switch backoff.failed(with: error, at: .now) {
+                case .nothing: break
+                case .warn:
+                    logger.warning("trying again", metadata: ["capture": "\(instance)", "error": "\(error)"])
+                case .record:
+                    await report(error, capture: instance)
+                    showsError = true
+                }
             }
         }
         try Task.checkCancellation()
@@ -293,7 +301,13 @@ public final class Pipeline: Sendable {
             } catch let error as TidemarkError where error.isConflict {
                 throw error
             } catch {
-                if backoff.failed(with: "\(error)", at: .now) { await report(error, projection: definition.name) }
+                switch backoff.failed(with: error, at: .now) {
+                case .nothing: break
+                case .warn:
+                    logger.warning(
+                        "trying again", metadata: ["projection": "\(definition.name)", "error": "\(error)"])
+                case .record: await report(error, projection: definition.name)
+                }
             }
         }
         try Task.checkCancellation()
