@@ -75,8 +75,3 @@ extension FreeTDSConfiguration {
         if let path { try? FileManager.default.removeItem(at: URL(filePath: path).deletingLastPathComponent()) }
     }
 }
-
-/// Whether files exist, for closures that must be sendable.
-enum FileProbe {
-    static func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: path) }
-}

@@ -1,3 +1,5 @@
+import ODBC
+
 /// A raw ODBC connection string, checked as far as the driver manager's own syntax goes.
 ///
 /// The syntax, braces included: learn.microsoft.com/sql/odbc/reference/syntax/sqldriverconnect-function
@@ -30,6 +32,25 @@ public struct ODBCString: Hashable, Sendable {
         guard pairs.contains(where: { ["driver", "dsn", "filedsn"].contains($0.keyword.lowercased()) }) else {
             throw DSNError("is none of sqlite:PATH, sqlserver://… and an ODBC connection string with a Driver or DSN")
         }
+        self.pairs = pairs
+    }
+
+    /// The value of the first of these keywords, in lower case, that is there.
+    func value(_ keywords: String...) -> String? {
+        pairs.first { keywords.contains($0.keyword.lowercased()) }?.value
+    }
+
+    /// The same string with another database.
+    func with(database: String) -> ODBCString {
+        let others = pairs.filter { $0.keyword.lowercased() != "database" }.map { ($0.keyword, $0.value) }
+        let all = others + [("Database", database)]
+        return ODBCString(
+            connectionString: ConnectionString(pairs: all).text,
+            pairs: all.map { Pair(keyword: $0.0, value: $0.1) })
+    }
+
+    private init(connectionString: String, pairs: [Pair]) {
+        self.connectionString = connectionString
         self.pairs = pairs
     }
 

@@ -11,7 +11,7 @@ public struct SQLServerAddress: Hashable, Sendable {
     public let user: String?
     public let password: String?
     /// What follows the `?`.
-    public let options: [Option: String]
+    public private(set) var options: [Option: String]
     public let encryption: Encryption
     /// Whether any certificate will do.
     public let trustsServerCertificate: Bool
@@ -171,6 +171,12 @@ public struct SQLServerAddress: Hashable, Sendable {
 }
 
 extension SQLServerAddress: CustomStringConvertible {
+    func with(database: String) -> SQLServerAddress {
+        var address = self
+        address.options[.database] = database
+        return address
+    }
+
     var isIPv6: Bool { host.contains(":") }
 
     public var description: String {

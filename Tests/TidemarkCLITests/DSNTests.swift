@@ -15,7 +15,7 @@ struct DSNTests {
     @Test("sqlserver:// is taken apart, percent-encoding undone")
     func sqlServer() throws {
         guard
-            case .sqlServer(let address) = try DSN(
+            case .sqlServer(.address(let address)) = try DSN(
                 "sqlserver://sa:p%40ss:w%C3%B6rd@db.example:1434/?database=shop&Encrypt=false&trustservercertificate=yes"
             )
         else {
@@ -43,7 +43,7 @@ struct DSNTests {
     @Test("an ODBC string is taken apart, and only harmless keywords are shown")
     func odbc() throws {
         let text = "Driver={ODBC Driver 18; for {SQL}} Server};Server=tcp:db,1433; UID=sa;PWD={s;}}cret};"
-        guard case .odbc(let string) = try DSN(text) else {
+        guard case .sqlServer(.odbc(let string)) = try DSN(text) else {
             Issue.record("not recognised")
             return
         }

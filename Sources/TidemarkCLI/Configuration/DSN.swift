@@ -7,10 +7,8 @@ import Tidemark
 enum DSN: Hashable, Sendable {
     /// `sqlite:PATH`, the path relative to the working directory or absolute.
     case sqlite(path: String)
-    /// `sqlserver://user:password@host:port?database=…&encrypt=…`
-    case sqlServer(SQLServerAddress)
-    /// A connection string for the ODBC driver manager, such as `Driver={…};Server=…;UID=…;PWD=…`.
-    case odbc(ODBCString)
+    /// `sqlserver://user:password@host:port?database=…`, or a connection string for the ODBC driver manager.
+    case sqlServer(SQLServerDSN)
 
     /// The forms a DSN may have, for the end of a sentence.
     static let hint =
@@ -22,10 +20,8 @@ enum DSN: Hashable, Sendable {
     init(_ text: String) throws(DSNError) {
         if text.hasPrefix("sqlite:") {
             self = .sqlite(path: try Self.sqlitePath(text.dropFirst("sqlite:".count)))
-        } else if text.hasPrefix(SQLServerAddress.scheme) {
-            self = .sqlServer(try SQLServerAddress(text))
-        } else if text.contains("="), !text.contains("://") {
-            self = .odbc(try ODBCString(text))
+        } else if let dsn = try SQLServerDSN(text) {
+            self = .sqlServer(dsn)
         } else {
             throw DSNError("is none of sqlite:PATH, sqlserver://… and an ODBC connection string; \(Self.hint)")
         }
@@ -47,8 +43,7 @@ extension DSN: CustomStringConvertible, CustomDebugStringConvertible, CustomRefl
     var description: String {
         switch self {
         case .sqlite(let path): "sqlite:\(path)"
-        case .sqlServer(let address): address.description
-        case .odbc(let string): string.description
+        case .sqlServer(let dsn): dsn.description
         }
     }
 

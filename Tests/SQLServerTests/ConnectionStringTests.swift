@@ -5,19 +5,19 @@ import Testing
 @testable import SQLServer
 
 @Suite("What a DSN comes to for a driver")
-struct SQLServerTargetTests {
+struct ConnectionStringTests {
     private static let freeTDS = SQLServerDrivers(names: ["SQLite3", "FreeTDS"])
     private static let both = SQLServerDrivers(names: ["FreeTDS", "ODBC Driver 18 for SQL Server"])
 
     private func target(
         _ rest: String, _ drivers: SQLServerDrivers = freeTDS
-    ) throws -> SQLServerTarget {
-        try SQLServerTarget(SQLServerAddress("sqlserver://" + rest), drivers: drivers)
+    ) throws -> ConnectionString {
+        try SQLServerAddress("sqlserver://" + rest).connectionString(drivers: drivers)
     }
 
     private func refusal(_ rest: String, _ drivers: SQLServerDrivers = freeTDS) -> String {
         do {
-            return "accepted: \(try target(rest, drivers).connectionString.redacted)"
+            return "accepted: \(try target(rest, drivers).redacted)"
         } catch {
             return "\(error)"
         }
@@ -26,10 +26,10 @@ struct SQLServerTargetTests {
     @Test("FreeTDS is the default, and is told to check the certificate")
     func freeTDSDefault() throws {
         let address = try SQLServerAddress("sqlserver://sa:x@db:1500?database=shop")
-        let target = try SQLServerTarget(address, drivers: Self.both)
-        #expect(target.connectionString.text.hasPrefix("Driver=FreeTDS;Servername=tidemark"))
-        #expect(target.connectionString.text.contains(";Database=shop;UID=sa;PWD=x"))
-        #expect(target.place == "db:1500/shop" && target.database == "shop")
+        let target = try address.connectionString(drivers: Self.both)
+        #expect(target.text.hasPrefix("Driver=FreeTDS;Servername=tidemark"))
+        #expect(target.text.contains(";Database=shop;UID=sa;PWD=x"))
+        #expect(SQLServerDSN.address(address).place == "db:1500/shop")
         let section = FreeTDSConfiguration.text(address)
         for line in ["host = db\n", "port = 1500\n", "encryption = require\n", "ca file = system\n"] {
             #expect(section.contains(line))
@@ -68,24 +68,24 @@ struct SQLServerTargetTests {
     func microsoft() throws {
         let text = try target(
             "db:1500?database=shop&authentication=ActiveDirectoryManagedIdentity&multiSubnetFailover=true", Self.both
-        ).connectionString.text
+        ).text
         #expect(
             text == """
                 Driver=ODBC Driver 18 for SQL Server;Server={tcp:db,1500};Database=shop;Encrypt=yes;\
                 TrustServerCertificate=no;MultiSubnetFailover=Yes;Authentication=ActiveDirectoryMsi;APP=tidemark
                 """)
         let strict = try target("sa:p%3Bw%7D@db?encrypt=strict&applicationIntent=ReadOnly", Self.both)
-        #expect(strict.connectionString.text.contains("Encrypt=strict"))
-        #expect(strict.connectionString.text.contains("ApplicationIntent=ReadOnly"))
-        #expect(strict.connectionString.text.hasSuffix("UID=sa;PWD={p;w}}}"))
-        #expect(!strict.connectionString.redacted.contains("p;w"))
+        #expect(strict.text.contains("Encrypt=strict"))
+        #expect(strict.text.contains("ApplicationIntent=ReadOnly"))
+        #expect(strict.text.hasSuffix("UID=sa;PWD={p;w}}}"))
+        #expect(!strict.redacted.contains("p;w"))
     }
 
     @Test("FreeTDS gets a password in the form it can read, or a refusal")
     func freeTDSPasswords() throws {
         func password(_ text: String) throws -> String {
             let encoded = try #require(text.addingPercentEncoding(withAllowedCharacters: .alphanumerics))
-            let string = try target("sa:\(encoded)@db").connectionString
+            let string = try target("sa:\(encoded)@db")
             #expect(!string.redacted.contains("secret"))
             return String(try #require(string.text.components(separatedBy: ";PWD=").last))
         }
