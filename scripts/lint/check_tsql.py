@@ -20,6 +20,12 @@ def problems(linter: Linter, text: str) -> list[tuple[int, str]]:
     # docs/decisions/0007-no-merge.md
     for merge in parsed.tree.recursive_crawl("merge_statement"):
         found.append((merge.pos_marker.line_no, "MERGE is not used here, see docs/decisions/0007-no-merge.md"))
+    # The parser takes arguments of EXEC without the comma or equals sign between them.
+    for call in parsed.tree.recursive_crawl("execute_script_statement"):
+        parts = [part for part in call.segments if part.is_code]
+        for part, following in zip(parts, parts[1:]):
+            if part.is_type("expression") and following.is_type("expression"):
+                found.append((following.pos_marker.line_no, f"'{part.raw}' and '{following.raw}' have nothing between them"))
     return found
 
 
