@@ -42,11 +42,12 @@ test: deps odbc ## Build and run all tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 
-lint: ## Check the form of Swift and shell files
+lint: ## Check Swift, shell and T-SQL files, and those of the Docker deployment
 	$(SWIFT) format lint --strict --recursive $(SOURCES)
 	@scripts/install-packages shellcheck
 	@if command -v shellcheck >/dev/null; then find .ci scripts -maxdepth 1 -type f -exec shellcheck {} +; \
 	else echo "lint: shellcheck is missing, shell scripts are not checked"; fi
+	@scripts/check-deploy
 
 format: ## Bring Swift files into form
 	$(SWIFT) format --in-place --recursive $(SOURCES)
