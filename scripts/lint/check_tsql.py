@@ -24,7 +24,7 @@ def problems(linter: Linter, text: str) -> list[tuple[int, str]]:
     for call in parsed.tree.recursive_crawl("execute_script_statement"):
         parts = [part for part in call.segments if part.is_code]
         for part, following in zip(parts, parts[1:]):
-            if part.is_type("expression") and following.is_type("expression"):
+            if part.is_type("expression") and following.is_type("expression", "parameter"):
                 found.append((following.pos_marker.line_no, f"'{part.raw}' and '{following.raw}' have nothing between them"))
     return found
 
