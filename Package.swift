@@ -55,7 +55,9 @@ let package = Package(
             name: "Embedded",
             dependencies: ["Tidemark", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
-        .target(name: "SQLServer", dependencies: ["Tidemark", "ODBC"], swiftSettings: swift),
+        .target(
+            name: "SQLServer",
+            dependencies: ["Tidemark", "ODBC", .product(name: "Logging", package: "swift-log")], swiftSettings: swift),
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [

@@ -20,7 +20,8 @@ public struct SQLServerDrivers: Sendable {
 
     /// What the driver manager of this machine lists, and FreeTDS where Debian puts it.
     public static func ofThisMachine() throws -> SQLServerDrivers {
-        SQLServerDrivers(names: try Environment().drivers() + freeTDSPaths.filter({ FileManager.default.fileExists(atPath: $0) }))
+        SQLServerDrivers(
+            names: try Environment().drivers() + freeTDSPaths.filter({ FileManager.default.fileExists(atPath: $0) }))
     }
 
     private static let freeTDSPaths = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map {

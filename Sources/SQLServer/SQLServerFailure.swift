@@ -36,6 +36,13 @@ enum SQLServerFailure {
         if error.has(1222) || error.hasState("HYT00") && !error.isConnect {
             return "did not answer in time; see whether another session blocks it"
         }
+        // All FreeTDS says of a certificate it does not trust is that it could not connect.
+        if error.isConnect, error.says("unable to connect to data source"), !error.has(20_009) {
+            return """
+                cannot be reached: its name is not known, or its certificate is not of an authority this machine trusts \
+                (serverCertificate=PATH names another, trustServerCertificate=true takes any)
+                """
+        }
         return error.isConnect ? "cannot be reached; check that it runs and that host and port are right" : "was lost"
     }
 

@@ -34,7 +34,7 @@ struct BootstrapCommand: AsyncParsableCommand {
         var isWaiting = false
         while true {
             do {
-                for line in try await Databases.bootstrap(settings) { Console.line(line) }
+                for line in try await Databases.bootstrap(settings, logger: settings.logger) { Console.line(line) }
                 return
             } catch let error as TidemarkError {
                 guard error.mayPass, ContinuousClock.now < deadline else { throw error }
