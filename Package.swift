@@ -31,10 +31,12 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
+        // Threads for calls that block; what both C libraries' rooms need.
+        .target(name: "Blocking", swiftSettings: swift),
         .systemLibrary(name: "CDuckDB"),
         .target(
             name: "DuckDB",
-            dependencies: ["CDuckDB"],
+            dependencies: ["CDuckDB", "Blocking"],
             swiftSettings: swift,
             linkerSettings: [
                 .unsafeFlags(["-L\(duckdb)", "-Xlinker", "-rpath", "-Xlinker", duckdb])
@@ -42,11 +44,11 @@ let package = Package(
         .systemLibrary(
             name: "CODBC", pkgConfig: "odbc",
             providers: [.apt(["unixodbc-dev"]), .brew(["unixodbc"])]),
-        .target(name: "ODBC", dependencies: ["CODBC"], swiftSettings: swift),
+        .target(name: "ODBC", dependencies: ["CODBC", "Blocking"], swiftSettings: swift),
         .target(
             name: "Tidemark",
             dependencies: [
-                "DuckDB",
+                "DuckDB", "Blocking",
                 "Yams",
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -93,7 +95,7 @@ let package = Package(
         .testTarget(
             name: "SQLServerTests",
             dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests"], swiftSettings: swift),
-        .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
+        .testTarget(name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift),
         .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),

@@ -30,6 +30,7 @@ extension Databases {
         done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
 
         let serving: any ServingStore
+        var roles: (() async throws -> [String])?
         switch settings.bootstrapServing ?? settings.serving {
         case .sqlite(let path):
             try makeFolder(of: path)
@@ -42,11 +43,13 @@ extension Databases {
             serving = SQLServerServing(
                 try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables)
             try await serving.bootstrap()
-            done += try await scripts.apply(Scripts.serving.roles).map { "serving: \($0)" }
+            roles = { try await scripts.apply(Scripts.serving.roles) }
         }
         for capture in captures {
             try await serving.prepareStaging(for: capture, source: settings.sourceName)
         }
+        // Last, since they tell tables apart by what is there.
+        if let roles { done += try await roles().map { "serving: \($0)" } }
         done.append("serving: control and staging tables are in place")
         return done
     }
