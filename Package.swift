@@ -86,7 +86,9 @@ let package = Package(
             swiftSettings: swift),
 
         // One suite a port, run by the tests of every implementation.
-        .target(name: "ContractTests", dependencies: ["Tidemark"], swiftSettings: swift),
+        .target(
+            name: "ContractTests", dependencies: ["Tidemark", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
         .testTarget(
             name: "EmbeddedTests",
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
@@ -102,7 +104,7 @@ let package = Package(
         .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "Tidemark", "DuckDB", "Embedded", .product(name: "GRDB", package: "GRDB.swift"),
+                "Tidemark", "DuckDB", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
