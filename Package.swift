@@ -89,6 +89,8 @@ let package = Package(
         .target(
             name: "ContractTests", dependencies: ["Tidemark", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
+        // Processes, a network that fails, waiting: what several test targets need.
+        .target(name: "TestSupport", swiftSettings: swift),
         .testTarget(
             name: "EmbeddedTests",
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
@@ -96,9 +98,10 @@ let package = Package(
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
-            dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests"], swiftSettings: swift),
+            dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI"],
+            swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift),
-        .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC"], swiftSettings: swift),
+        .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
@@ -120,7 +123,7 @@ let package = Package(
         // Runs the built binary as a process; depends on it so that it is there.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["TidemarkCLI", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: ["TidemarkCLI", "TestSupport", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
     ]
 )

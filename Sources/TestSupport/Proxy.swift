@@ -7,14 +7,14 @@ import Darwin
 #endif
 
 /// A TCP proxy on the loopback interface, to cut connections with.
-final class Proxy: @unchecked Sendable {
-    let port: Int
+package final class Proxy: @unchecked Sendable {
+    package let port: Int
     private let listener: Listener
     private let lock = NSLock()
     // Guarded by `lock`.
     private var sockets: [Int32] = []
 
-    init(to target: Int) throws {
+    package init(to target: Int) throws {
         listener = try Listener()
         port = listener.port
         let socket = listener.socket
@@ -39,7 +39,7 @@ final class Proxy: @unchecked Sendable {
     }
 
     /// Ends all connections at once; new ones are possible.
-    func cut() {
+    package func cut() {
         lock.withLock {
             for socket in sockets { shutdown(socket, Int32(SHUT_RDWR)) }
             sockets = []
