@@ -55,7 +55,10 @@ let package = Package(
             name: "Embedded",
             dependencies: ["Tidemark", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
-        .target(name: "SQLServer", dependencies: ["Tidemark", "ODBC"], swiftSettings: swift),
+        .target(
+            name: "SQLServer",
+            dependencies: ["Tidemark", "ODBC", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
@@ -90,7 +93,11 @@ let package = Package(
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
-            dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests"], swiftSettings: swift),
+            dependencies: [
+                "Tidemark", "SQLServer", "ODBC", "ContractTests", .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInDatabase.sql"],
+            swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
         .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),

@@ -58,12 +58,33 @@ struct TestServer: Sendable {
         let master = try SQLServerDatabase(target(database: "master"), role: "test")
         let name = "\(prefix)\(UInt64.random(in: 0 ... .max), radix: 36)"
         let isBabelfish = try await master.run { connection in
-            let isBabelfish =
-                try connection.scalar("SELECT CAST(SERVERPROPERTY('BabelfishVersion') AS nvarchar(50))").isNull == false
-            _ = try connection.execute("CREATE DATABASE \(quoted(name))")
-            return isBabelfish
+            let version = try connection.scalar("SELECT CAST(SERVERPROPERTY('BabelfishVersion') AS nvarchar(50))")
+            return !version.isNull
         }
+        try await Self.oneAtATime(master, ["CREATE DATABASE \(quoted(name))"])
         return TestDatabase(server: self, master: master, name: name, isBabelfish: isBabelfish)
+    }
+
+    /// How long a statement is tried again: other processes create databases too, and connections that tests let go
+    /// of are closed on their own threads.
+    private static let patience: Duration = .seconds(30)
+    private static let lock = NSLock()
+
+    /// Runs statements that create or drop databases, of which Babelfish takes one at a time.
+    fileprivate static func oneAtATime(_ master: SQLServerDatabase, _ statements: [String]) async throws {
+        let end = ContinuousClock.now + patience
+        while true {
+            do {
+                return try await master.run { connection in
+                    try lock.withLock {
+                        for statement in statements { _ = try connection.execute(statement) }
+                    }
+                }
+            } catch {
+                guard ContinuousClock.now < end else { throw error }
+                try await Task.sleep(for: .milliseconds(.random(in: 20...200)))
+            }
+        }
     }
 }
 
@@ -82,26 +103,9 @@ struct TestDatabase: Sendable {
         try SQLServerDatabase(target, role: role)
     }
 
-    /// How long a drop is tried again: connections that tests let go of are closed on their own threads.
-    private static let dropWait: Duration = .seconds(10)
-
     func drop() async throws {
-        let (name, isBabelfish) = (name, isBabelfish)
-        let end = ContinuousClock.now + Self.dropWait
-        while true {
-            do {
-                return try await master.run { connection in
-                    if !isBabelfish {
-                        _ = try connection.execute(
-                            "ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
-                    }
-                    _ = try connection.execute("DROP DATABASE \(quoted(name))")
-                }
-            } catch {
-                guard ContinuousClock.now < end else { throw error }
-                try await Task.sleep(for: .milliseconds(50))
-            }
-        }
+        let end = isBabelfish ? [] : ["ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE"]
+        try await TestServer.oneAtATime(master, end + ["DROP DATABASE \(quoted(name))"])
     }
 }
 
