@@ -59,7 +59,8 @@ let package = Package(
             swiftSettings: swift),
         .target(
             name: "SQLServer",
-            dependencies: ["Tidemark", "ODBC", .product(name: "Logging", package: "swift-log")], swiftSettings: swift),
+            dependencies: ["Tidemark", "ODBC", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
@@ -98,7 +99,11 @@ let package = Package(
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
-            dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI"],
+            dependencies: [
+                "Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInDatabase.sql"],
             swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift),
         .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC", "TestSupport"], swiftSettings: swift),

@@ -151,8 +151,12 @@ public final class Pipeline: Sendable {
         }
     }
 
-    /// The captures whose staging is in order. One that is not is recorded as failed, and left out.
+    /// The captures whose staging is in order. One that is not is recorded as failed, and left out, as is one that the
+    /// source refuses.
     private func prepareCaptures() async throws -> [Capture] {
+        for refused in try await source.refusedCaptures() {
+            await report(refused.reason, capture: refused.instance)
+        }
         var ready: [Capture] = []
         for capture in try await source.captures() {
             do {
