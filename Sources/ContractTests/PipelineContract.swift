@@ -1,5 +1,6 @@
 public import Foundation
 import Logging
+import Synchronization
 public import Testing
 public import Tidemark
 
@@ -20,18 +21,28 @@ public enum PipelineContract {
         }
     }
 
+    /// How the pipeline is run: as a part of this process, or as one of its own.
+    public protocol Runner: Sendable {
+        func start() async throws
+        /// Ends it, by killing it unless this is the last time.
+        func stop(isLast: Bool) async throws
+    }
+
     /// - Parameters:
+    ///   - runner: how the pipeline is run; as a part of this process by default.
+    ///   - disturb: called now and then, to cut connections and the like.
     ///   - definitions: the shipped projections by these names: `orders_kpi_by_minute_segment`, `orders_latest`,
     ///     `customer_lifetime_value`; others are not compared.
     ///   - state: a directory for the replica, made anew at each restart or not.
     ///   - patience: how long the projections may take to arrive at what was written.
     public static func check(
         source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64, length: Length, patience: Duration = .seconds(120),
-        sourceLocation: SourceLocation = #_sourceLocation
+        seed: UInt64, length: Length, patience: Duration = .seconds(120), runner: (any Runner)? = nil,
+        disturb: (@Sendable () -> Void)? = nil, sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
         let life = Life(
-            source: source, serving: serving, definitions: definitions, state: state, seed: seed, patience: patience)
+            source: source, serving: serving, definitions: definitions, state: state, seed: seed, patience: patience,
+            runner: runner, disturb: disturb)
         do {
             try await life.run(length)
         } catch {
@@ -45,26 +56,77 @@ private struct Wrong: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
+/// The pipeline on tasks of this process.
+private final class InProcess: PipelineContract.Runner {
+    private let source: any SourceFixture
+    private let serving: any ServingFixture
+    private let definitions: [ProjectionDefinition]
+    private let state: URL
+    private let running = Mutex<(pipeline: Pipeline, run: Task<Void, any Error>)?>(nil)
+    private let random: Mutex<SplitMix64>
+
+    init(
+        source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
+        seed: UInt64
+    ) {
+        self.source = source
+        self.serving = serving
+        self.definitions = definitions
+        self.state = state
+        random = Mutex(SplitMix64(state: seed &+ 2))
+    }
+
+    func start() async throws {
+        var options = Pipeline.Options()
+        options.sourceName = sourceName
+        options.pollInterval = .milliseconds(20)
+        options.projectionInterval = .milliseconds(20)
+        options.batchMaxRows = random.withLock { [1, 7, 200, 50_000].randomElement(using: &$0) ?? 1 }
+        options.stateDirectory = state
+        options.memoryLimit = "200MB"
+        let pipeline = Pipeline(
+            source: source.source, store: try await serving.another(), definitions: definitions, options: options,
+            logger: Logger(label: "contract") { _ in SwiftLogNoOpLogHandler() })
+        running.withLock { $0 = (pipeline, Task { try await pipeline.run() }) }
+    }
+
+    func stop(isLast: Bool) async throws {
+        let stopping = running.withLock { running in
+            defer { running = nil }
+            return running
+        }
+        stopping?.pipeline.stop()
+        try await stopping?.run.value
+    }
+}
+
+private let sourceName = "source1"
+
 private final class Life {
     private let source: any SourceFixture
     private let serving: any ServingFixture
     private let definitions: [ProjectionDefinition]
     private let state: URL
     private let patience: Duration
+    private let runner: any PipelineContract.Runner
+    private let disturb: (@Sendable () -> Void)?
     private var random: SplitMix64
     private var script: ShopScript
     private var customers: Capture?
-    private let sourceName = "source1"
 
     init(
         source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64, patience: Duration
+        seed: UInt64, patience: Duration, runner: (any PipelineContract.Runner)?, disturb: (@Sendable () -> Void)?
     ) {
         self.source = source
         self.serving = serving
         self.definitions = definitions
         self.state = state
         self.patience = patience
+        self.disturb = disturb
+        self.runner =
+            runner
+            ?? InProcess(source: source, serving: serving, definitions: definitions, state: state, seed: seed)
         random = SplitMix64(state: seed &+ 1)
         script = ShopScript(seed: seed) { [source] in source.literal($0) }
     }
@@ -73,34 +135,19 @@ private final class Life {
         customers = try await source.source.captures().first { $0.table == "customers" }
         for round in 0..<length.rounds {
             if round > 0, Bool.random(using: &random) { try? FileManager.default.removeItem(at: state) }
-            let pipeline = pipeline(try await serving.another())
-            let run = Task { try await pipeline.run() }
+            try await runner.start()
+            let isLast = round == length.rounds - 1
             do {
                 try await work(length.transactionsPerRound)
                 // The last round ends with everything in place; others are cut off wherever they are.
-                if round == length.rounds - 1 { try await arrive() }
+                if isLast { try await arrive() }
             } catch {
-                pipeline.stop()
-                _ = await run.result
+                try? await runner.stop(isLast: true)
                 throw error
             }
-            pipeline.stop()
-            try await run.value
+            try await runner.stop(isLast: isLast)
         }
         try await verify()
-    }
-
-    private func pipeline(_ store: any ServingStore) -> Pipeline {
-        var options = Pipeline.Options()
-        options.sourceName = sourceName
-        options.pollInterval = .milliseconds(20)
-        options.projectionInterval = .milliseconds(20)
-        options.batchMaxRows = [1, 7, 200, 50_000].randomElement(using: &random) ?? 1
-        options.stateDirectory = state
-        options.memoryLimit = "200MB"
-        return Pipeline(
-            source: source.source, store: store, definitions: definitions, options: options,
-            logger: Logger(label: "contract") { _ in SwiftLogNoOpLogHandler() })
     }
 
     private func work(_ transactions: Int) async throws {
@@ -116,7 +163,8 @@ private final class Life {
                         try await serving.store.requestRebuild(projection: name)
                     }
                 }
-            case 2...4:
+            case 2: disturb?()
+            case 3...5:
                 try await Task.sleep(for: .milliseconds(Int.random(in: 5...120, using: &random)))
             default: break
             }

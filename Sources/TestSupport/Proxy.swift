@@ -13,6 +13,7 @@ package final class Proxy: @unchecked Sendable {
     private let lock = NSLock()
     // Guarded by `lock`.
     private var sockets: [Int32] = []
+    private var isDown = false
 
     package init(to target: Int) throws {
         listener = try Listener()
@@ -22,7 +23,7 @@ package final class Proxy: @unchecked Sendable {
             while true {
                 let client = accept(socket, nil, nil)
                 guard client >= 0, let self else { return }
-                guard let server = Self.connect(target) else {
+                guard !self.lock.withLock({ self.isDown }), let server = Self.connect(target) else {
                     close(client)
                     continue
                 }
@@ -45,6 +46,14 @@ package final class Proxy: @unchecked Sendable {
             sockets = []
         }
     }
+
+    /// Ends all connections and refuses new ones, until `up`.
+    package func down() {
+        lock.withLock { isDown = true }
+        cut()
+    }
+
+    package func up() { lock.withLock { isDown = false } }
 
     private static func connect(_ port: Int) -> Int32? {
         #if canImport(Glibc)
