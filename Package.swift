@@ -80,7 +80,7 @@ let package = Package(
         .executableTarget(
             name: "tidemark-bench",
             dependencies: [
-                "Tidemark", "Embedded", .product(name: "GRDB", package: "GRDB.swift"),
+                "Tidemark", "Embedded", "SQLServer", "ODBC", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Benchmarks",

@@ -58,6 +58,9 @@ final class BoundParameter {
         let isLong = isVariable && length > (isText ? 4_000 : 8_000)
         if isLong && traits.usesUnlimitedSizes {
             columnSize = 0
+        } else if isVariable && traits.isSQLServer {
+            // The same for all lengths, as otherwise each is another statement to plan.
+            columnSize = isText ? 4_000 : 8_000
         } else {
             columnSize = layout.columnSize > 0 ? layout.columnSize : SQLULEN(max(1, length))
         }

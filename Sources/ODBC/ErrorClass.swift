@@ -86,11 +86,12 @@ extension ErrorClass {
         }
     }
 
-    /// Deadlock victim; Azure SQL's throttling, failover and resource limits; network errors.
+    /// Deadlock victim; no locks left, lock timeout; conflict of two snapshots; Azure SQL's throttling, failover and resource limits; network errors.
     ///
     /// https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues
     private static let transientSQLServerCodes: Set<Int> = [
-        20, 64, 233, 1205, 4060, 4221, 10053, 10054, 10060, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920,
+        20, 64, 233, 1204, 1205, 1222, 3960, 4060, 4221, 10053, 10054, 10060, 10928, 10929, 40197, 40501, 40613, 49918,
+        49919, 49920,
     ]
 
     /// Foreign key or check, duplicate key in an index, duplicate key in a constraint; NULL not allowed.

@@ -92,6 +92,14 @@ public final class SQLServerDatabase: Sendable {
         }
     }
 
+    /// Opens a connection for a thread of the caller's, which it blocks.
+    func openConnection(queryTimeout: Duration) throws -> Connection {
+        let connection = try environment.connect(
+            target, loginTimeout: Self.loginTimeout, queryTimeout: queryTimeout)
+        try connection.execute(Self.sessionSettings)
+        return connection
+    }
+
     private func withSession<Success: Sendable>(
         _ body: (Session) async throws -> Success
     ) async throws -> Success {

@@ -1,0 +1,196 @@
+import Foundation
+import ODBC
+import Synchronization
+public import Tidemark
+
+/// A serving database on SQL Server: staging, control tables and projections.
+///
+///     let serving = SQLServerServing(database, scripts: scripts)
+///     try await serving.bootstrap()
+///
+/// Every write takes the row lock that its compare-and-swap needs first, so two pipelines wait for one another before
+/// they write, not after. Readers of the projections are not blocked when READ_COMMITTED_SNAPSHOT is on. There is no
+/// MERGE: see docs/decisions/0013-no-merge.md.
+public final class SQLServerServing: ServingStore {
+    /// The scripts, by the number their names begin with, that `bootstrap()` applies. The others make the database and
+    /// its logins, which the pipeline's login need not be allowed to.
+    private static let scriptNumbers = ["002", "003", "004"]
+
+    let database: SQLServerDatabase
+    let now: @Sendable () -> Timestamp
+    private let scripts: [(name: String, text: String)]
+    private let warn: @Sendable (String) -> Void
+    let shapes = ServingTableShapes()
+    private let hasJSON = Mutex<Bool?>(nil)
+
+    /// - Parameters:
+    ///   - scripts: names and texts of `sql/serving/*.sql`.
+    ///   - now: the clock for `updated_at`, `built_at` and `ingested_at`.
+    ///   - warn: told, in one sentence, what an operator should mend.
+    public init(
+        _ database: SQLServerDatabase, scripts: [(name: String, text: String)],
+        now: @escaping @Sendable () -> Timestamp = { .now() }, warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) {
+        self.database = database
+        self.scripts = scripts.sorted { $0.name < $1.name }
+        self.now = now
+        self.warn = warn
+    }
+
+    // MARK: Setting up
+
+    public func bootstrap() async throws {
+        let batches = scripts.filter { script in Self.scriptNumbers.contains { script.name.hasPrefix($0) } }
+            .flatMap { Self.batches(of: $0.text) }
+        let isReadCommittedSnapshot = try await database.run { connection in
+            for batch in batches { try connection.execute(batch) }
+            return try connection.scalar(
+                "SELECT is_read_committed_snapshot_on FROM sys.databases WHERE database_id = DB_ID()")
+        }
+        if isReadCommittedSnapshot == .bool(false) {
+            warn(
+                """
+                \(database.label) has READ_COMMITTED_SNAPSHOT off: readers of the projections and the pipeline wait for \
+                one another. Run ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE
+                """)
+        }
+    }
+
+    /// The batches of a script, which lines with nothing but GO separate.
+    private static func batches(of script: String) -> [String] {
+        script.split(separator: "\n", omittingEmptySubsequences: false)
+            .split { $0.trimmingCharacters(in: .whitespaces).uppercased() == "GO" }
+            .map { $0.joined(separator: "\n") }
+            .filter { !$0.trimmingCharacters(in: .whitespacesAndNewlines).isEmpty }
+    }
+
+    /// Whether rows can be inserted as JSON; asked once.
+    func usesJSON() async throws -> Bool {
+        if let known = hasJSON.withLock({ $0 }) { return known }
+        let answer = try await database.run { try SQLServerBulkInsert.canUseJSON($0) }
+        hasJSON.withLock { $0 = answer }
+        return answer
+    }
+
+    public func servingID() async throws -> String {
+        let label = database.label
+        return try await database.run { connection in
+            let isThere = try connection.scalar(
+                "SELECT CASE WHEN OBJECT_ID(N'[dbo].[ctl_serving]', N'U') IS NULL THEN 0 ELSE 1 END"
+            ).int64
+            let id = isThere == 1 ? try connection.query("SELECT serving_id FROM [dbo].[ctl_serving]").rows() : []
+            guard let id = id.first?.first?.string else {
+                throw TidemarkError.unavailable("\(label) is not set up: run tidemark bootstrap")
+            }
+            return id
+        }
+    }
+
+    public func acquireLease() async throws -> (any PipelineLease)? {
+        try await SQLServerLease.acquire(in: database, warn: warn)
+    }
+
+    // MARK: Watermarks
+
+    public func watermarks(source: String) async throws -> [String: Watermark] {
+        try await database.run { connection in
+            let rows = try connection.query(
+                """
+                SELECT capture_instance, last_ingested_lsn, last_commit_time, rows_ingested, status, updated_at, last_error
+                FROM [dbo].[ctl_ingestion_watermarks] WHERE source_name = ?
+                """, [.string(source)]
+            ).rows()
+            var watermarks: [String: Watermark] = [:]
+            for row in rows {
+                watermarks[row[0].string ?? ""] = Watermark(
+                    lastIngestedLSN: try row[1].controlLSN(), lastCommitTime: try row[2].controlTime(),
+                    rowsIngested: Int(row[3].int64 ?? 0), status: try row[4].controlStatus(), lastError: row[6].string,
+                    updatedAt: try row[5].controlTime() ?? Timestamp(microseconds: 0))
+            }
+            return watermarks
+        }
+    }
+
+    public func advance(_ moves: [WatermarkMove], source: String, commitTime: Timestamp?) async throws {
+        guard !moves.isEmpty else { return }
+        let time = now()
+        // In one order, so that two pipelines do not wait for one another in a circle.
+        let moves = moves.sorted { $0.capture < $1.capture }
+        try await write(attempts: Self.attempts) { connection in
+            for move in moves {
+                try Self.move(move.capture, move.window, source, commitTime, at: time, connection)
+            }
+        } isDone: { connection in
+            try moves.allSatisfy {
+                try Self.lockWatermark(of: $0.capture, source, connection) == $0.window.through
+            }
+        }
+    }
+
+    public func recordError(_ message: String, capture: String, source: String) async throws {
+        let time = now()
+        // The row is missing when the staging table could not be prepared: that is an error to be seen too.
+        try await upsert { connection in
+            try connection.affected(
+                """
+                UPDATE [dbo].[ctl_ingestion_watermarks] SET status = N'ERROR', last_error = ?, updated_at = ?
+                WHERE source_name = ? AND capture_instance = ?
+                """, [.string(message), .time(time), .string(source), .string(capture)])
+        } insert: { connection in
+            try connection.execute(
+                """
+                INSERT INTO [dbo].[ctl_ingestion_watermarks]
+                    (source_name, capture_instance, last_ingested_lsn, rows_ingested, status, last_error, updated_at)
+                VALUES (?, ?, ?, 0, N'ERROR', ?, ?)
+                """, [.string(source), .string(capture), .lsn(.zero), .string(message), .time(time)])
+        }
+    }
+
+    /// Moves a watermark by compare-and-swap, which holds its row until the transaction ends.
+    static func move(
+        _ capture: String, _ window: LSNWindow, _ source: String, _ commitTime: Timestamp?, at time: Timestamp,
+        _ connection: Connection
+    ) throws {
+        let moved = try connection.affected(
+            """
+            UPDATE [dbo].[ctl_ingestion_watermarks]
+            SET last_ingested_lsn = ?, last_commit_time = ?, status = N'OK', last_error = NULL, updated_at = ?
+            WHERE source_name = ? AND capture_instance = ? AND last_ingested_lsn = CAST(? AS binary(10))
+            """,
+            [
+                .lsn(window.through), .time(commitTime), .time(time), .string(source), .string(capture),
+                .lsn(window.after),
+            ])
+        if moved == 0 { try requireWatermark(window.after, of: capture, source, connection) }
+    }
+
+    /// - Throws: `TidemarkError.conflict` unless the watermark is `lsn`; its row is held until the transaction ends.
+    static func requireWatermark(_ lsn: LSN, of capture: String, _ source: String, _ connection: Connection) throws {
+        guard let present = try lockWatermark(of: capture, source, connection) else {
+            throw TidemarkError.conflict("capture \(capture) of \(source) has no watermark in the serving database")
+        }
+        guard present == lsn else {
+            throw TidemarkError.conflict(
+                """
+                the watermark of \(capture) is \(present), not \(lsn): another pipeline writes to this serving database
+                """)
+        }
+    }
+
+    /// The watermark as it stands once no other transaction holds its row. An update that changes nothing takes the
+    /// row lock on every server; lock hints do not.
+    static func lockWatermark(of capture: String, _ source: String, _ connection: Connection) throws -> LSN? {
+        let key: [Value] = [.string(source), .string(capture)]
+        try connection.execute(
+            """
+            UPDATE [dbo].[ctl_ingestion_watermarks] SET updated_at = updated_at
+            WHERE source_name = ? AND capture_instance = ?
+            """, key)
+        return try connection.query(
+            """
+            SELECT last_ingested_lsn FROM [dbo].[ctl_ingestion_watermarks]
+            WHERE source_name = ? AND capture_instance = ?
+            """, key
+        ).rows().first?[0].controlLSN()
+    }
+}
