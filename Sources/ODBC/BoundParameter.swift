@@ -30,7 +30,8 @@ final class BoundParameter {
     }
 
     init(_ column: ParameterColumn, rows: Range<Int>, position: Int, sql: String, traits: DriverTraits) throws {
-        let layout = Layout(column.type, traits)
+        let layout = Layout(
+            column.type, traits, datesAsText: traits.misplacesEarlyDates && Self.hasEarlyDates(column, rows))
         cType = layout.cType
         digits = layout.digits
 
@@ -92,6 +93,20 @@ final class BoundParameter {
         }
     }
 
+    /// The first year of SQL Server's `datetime`.
+    private static let firstSafeYear = 1753
+
+    private static func hasEarlyDates(_ column: ParameterColumn, _ rows: Range<Int>) -> Bool {
+        func isEarly(_ row: Int) -> Bool {
+            switch column.type {
+            case .date: column.value(row, as: DateParts.self).year < firstSafeYear
+            case .timestamp: column.value(row, as: TimestampParts.self).year < firstSafeYear
+            default: false
+            }
+        }
+        return rows.contains { !column.isNull[$0] && isEarly($0) }
+    }
+
     /// The values of some rows in the driver's encoding, one after the other.
     private struct Values {
         var bytes: [UInt8] = []
@@ -130,6 +145,11 @@ final class BoundParameter {
                         throw refusal(row, "\(Decimals.text(value, scale: scale)) has more than \(precision) digits")
                     }
                     bytes.append(contentsOf: Decimals.text(value, scale: scale).utf8)
+                case .date: bytes.append(contentsOf: DateText.date(column.value(row, as: DateParts.self)).utf8)
+                case .timestamp(let scale):
+                    let value = column.value(row, as: TimestampParts.self)
+                    let text = "\(DateText.date(value.date))T\(DateText.time(value.time, scale: scale))"
+                    bytes.append(contentsOf: text.utf8)
                 case .time(let scale):
                     bytes.append(contentsOf: DateText.time(column.value(row, as: TimeParts.self), scale: scale).utf8)
                 case .timestampOffset(let scale):
@@ -156,8 +176,10 @@ final class BoundParameter {
         /// The column's memory is the driver's.
         var isVerbatim = true
 
-        init(_ type: ParameterType, _ traits: DriverTraits) {
+        init(_ type: ParameterType, _ traits: DriverTraits, datesAsText: Bool) {
             switch type {
+            case .date where datesAsText, .timestamp where datesAsText:
+                self.init(CODBC_C_CHAR, SQL_VARCHAR, 0, isVerbatim: false)
             case .bool: self.init(CODBC_C_BIT, SQL_BIT, 1)
             case .uint8: self.init(CODBC_C_UTINYINT, SQL_TINYINT, 3)
             case .int16: self.init(CODBC_C_SSHORT, SQL_SMALLINT, 5)
@@ -205,8 +227,12 @@ enum DateText {
         return clock + "." + padded(Int(value.fraction), 9).prefix(scale)
     }
 
+    static func date(_ value: DateParts) -> String {
+        "\(padded(Int(value.year), 4))-\(padded(Int(value.month), 2))-\(padded(Int(value.day), 2))"
+    }
+
     static func timestampOffset(_ value: TimestampOffsetParts, scale: Int) -> String {
-        let date = "\(padded(Int(value.year), 4))-\(padded(Int(value.month), 2))-\(padded(Int(value.day), 2))"
+        let date = date(value.local.date)
         let offset = value.offsetMinutes
         let zone = "\(offset < 0 ? "-" : "+")\(padded(abs(offset) / 60, 2)):\(padded(abs(offset) % 60, 2))"
         return "\(date) \(time(value.local.time, scale: scale)) \(zone)"

@@ -63,6 +63,12 @@ struct DriverTraits: Sendable {
     /// (1.3.17, `convert_datetime2server`), so there they are sent as text, which the server converts.
     var takesSQLServerTimes: Bool { family == .microsoft }
 
+    /// Whether dates before 1753 arrive as others, when they are sent as SQL_DATE_STRUCT or SQL_TIMESTAMP_STRUCT.
+    ///
+    /// FreeTDS counts their days wrongly (1.3.17, `convert_datetime2server`: 1582-10-15 becomes the 16th, 0001-01-01 the
+    /// year 45935), so there they are sent as text. What it reads is right.
+    var misplacesEarlyDates: Bool { family == .freeTDS }
+
     /// Whether SQL_C_GUID is understood.
     var hasGUIDs: Bool { family != .sqlite }
 

@@ -213,12 +213,12 @@ extension SQLServerBulkInsert.Source {
         }
     }
 
-    /// The parameter of a value in a statement. FreeTDS sends times and offsets as text, and rows of VALUES must be of
-    /// one type.
+    /// The parameter of a value in a statement. FreeTDS sends some times and dates as text, and rows of VALUES must
+    /// be of one type.
     var placeholder: String {
         guard case .values(_, let encoder) = self else { return "?" }
         return switch encoder.column.type {
-        case .time, .timestampTZ, .uuid, .decimal: "CAST(? AS \(encoder.column.type.declaration(maxLength: nil)))"
+        case .date, .time, .timestamp, .timestampTZ, .uuid, .decimal: "CAST(? AS \(encoder.column.type.declaration(maxLength: nil)))"
         default: "?"
         }
     }
