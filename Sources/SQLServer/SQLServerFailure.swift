@@ -36,6 +36,10 @@ enum SQLServerFailure {
         if error.has(1222) || error.hasState("HYT00") && !error.isConnect {
             return "did not answer in time; see whether another session blocks it"
         }
+        // Azure SQL reports it while a database is moved, everybody for a login without a user.
+        if error.has(4060) || error.says("cannot open database") {
+            return "cannot be opened by this login; create a user for it there, if it does not pass"
+        }
         return error.isConnect ? "cannot be reached; check that it runs and that host and port are right" : "was lost"
     }
 

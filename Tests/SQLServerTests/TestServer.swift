@@ -30,10 +30,13 @@ struct TestServer: Sendable {
     ///
     /// - Parameter user: a login other than the one that creates databases.
     func target(database: String, user: (name: String, password: String)? = nil) -> ConnectionString {
-        // The first value of a keyword counts, so the one in front wins.
-        var keys = "Database=\(database)"
-        if let user { keys += ";UID=\(user.name);PWD={\(user.password)}" }
-        return ConnectionString("\(keys);\(text)")
+        var keys = "Database=\(database);"
+        var replaced = #/(?i)Database *=[^;]*;?/#
+        if let user {
+            keys += "UID=\(user.name);PWD={\(user.password)};"
+            replaced = #/(?i)(?:Database|UID|PWD) *=(?: *\{[^}]*\}|[^;]*);?/#
+        }
+        return ConnectionString(keys + text.replacing(replaced, with: ""))
     }
 
     /// Runs `body` with a new, empty database, and drops it.
