@@ -36,11 +36,14 @@ enum SQLServerFailure {
         if error.has(1222) || error.hasState("HYT00") && !error.isConnect {
             return "did not answer in time; see whether another session blocks it"
         }
-        // Azure SQL reports it while a database is moved, everybody for a login without a user.
-        if error.has(4060) || error.says("cannot open database") {
-            return "cannot be opened by this login; create a user for it there, if it does not pass"
-        }
+        if let reason = unopened(error) { return reason }
         return error.isConnect ? "cannot be reached; check that it runs and that host and port are right" : "was lost"
+    }
+
+    /// Azure SQL reports it while a database is moved, every server for a login without a user.
+    private static func unopened(_ error: ODBCError) -> String? {
+        guard error.has(4060) || error.isConnect && error.says("cannot open database") else { return nil }
+        return "cannot be opened by this login; create a user for it there, if it does not pass"
     }
 
     private static func permission(_ error: ODBCError) -> String {
@@ -52,6 +55,7 @@ enum SQLServerFailure {
     }
 
     private static func lasting(_ error: ODBCError) -> String {
+        if let reason = unopened(error) { return reason }
         switch true {
         case error.says("certificate"):
             return """

@@ -353,7 +353,7 @@ struct SourceBehaviourTests {
     }
 
     @Test("a key of several columns, and names that need quotes, are read as they are")
-    func names() async throws { try await check(name: "Odd 'name") }
+    func names() async throws { try await check(name: "odd 'name") }
 
     @Test(
         "a name with a bracket is read as it is",
