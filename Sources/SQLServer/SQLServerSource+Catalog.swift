@@ -32,8 +32,21 @@ extension SQLServerSource {
         return catalog
     }
 
-    /// What the catalog says about a capture, asked for again when `captures` has not been called.
-    func entry(_ instance: String, _ connection: Connection) throws -> CaptureEntry {
+    /// Runs `body` with what the catalog says about a capture, read again after each failure: grants and columns change.
+    func reading<Success>(
+        _ capture: Capture, _ connection: Connection, _ body: (CaptureEntry) throws -> Success
+    ) throws -> Success {
+        try Self.explaining(connection, instance: capture.instance) {
+            do {
+                return try body(entry(capture.instance, connection))
+            } catch let error as ODBCError {
+                state.withLock { $0.entries[capture.instance] = nil }
+                throw error
+            }
+        }
+    }
+
+    private func entry(_ instance: String, _ connection: Connection) throws -> CaptureEntry {
         if let known = state.withLock({ $0.entries[instance] }) { return known }
         guard let entry = try Self.entries(connection, instance: instance).first else {
             throw CaptureProblem.unknown(instance).error
@@ -89,7 +102,7 @@ extension SQLServerSource {
             HAS_PERMS_BY_NAME(
                 QUOTENAME(OBJECT_SCHEMA_NAME(t.object_id)) + N'.' + QUOTENAME(OBJECT_NAME(t.object_id)),
                 N'OBJECT', N'SELECT') AS may_read,
-            HAS_PERMS_BY_NAME(NULL, N'DATABASE', N'UNMASK') AS may_unmask
+            HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'UNMASK') AS may_unmask
         FROM cdc.change_tables AS t
         \(filter)
         ORDER BY t.capture_instance

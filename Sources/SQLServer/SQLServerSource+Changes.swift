@@ -6,8 +6,7 @@ extension SQLServerSource {
     public func windowEnd(of capture: Capture, after: LSN, upTo: LSN, maxRows: Int) async throws -> LSN {
         guard after < upTo, maxRows < .max else { return upTo }
         return try await database.run { [self] connection in
-            try Self.explaining(connection, instance: capture.instance) {
-                let entry = try entry(capture.instance, connection)
+            try reading(capture, connection) { entry in
                 let window = LSNWindow(after: after, through: upTo)
                 guard case .read(let from) = try range(window, of: capture, connection) else { return upTo }
                 let sql = Self.windowEndSQL(entry)
@@ -62,8 +61,7 @@ extension SQLServerSource {
     {
         database.stream { [self] connection, push in
             guard !window.isEmpty else { return }
-            try Self.explaining(connection, instance: capture.instance) {
-                let entry = try entry(capture.instance, connection)
+            try reading(capture, connection) { entry in
                 guard let from = try start(window, of: capture, connection) else { return }
                 do {
                     guard try read(capture, entry, from, window, blockRows, connection, push) else { return }
@@ -211,8 +209,7 @@ extension SQLServerSource {
 
     public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
         database.stream { [self] connection, push in
-            try Self.explaining(connection, instance: capture.instance) {
-                let entry = try entry(capture.instance, connection)
+            try reading(capture, connection) { entry in
                 guard let table = entry.source else { throw CaptureProblem.noSource(capture.instance).error }
                 let columns = try Self.expressions(capture, entry, of: "s")
                 try Self.snapshotIfAllowed(connection) {

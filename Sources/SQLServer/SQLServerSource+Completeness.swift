@@ -22,8 +22,7 @@ extension SQLServerSource {
     /// the log has passed the moment at which the table was looked at.
     public func isComplete(_ capture: Capture) async throws -> Bool {
         let minLSN: LSN? = try await database.run { [self] connection in
-            try Self.explaining(connection, instance: capture.instance) {
-                let entry = try entry(capture.instance, connection)
+            try reading(capture, connection) { entry in
                 guard let table = entry.source, let changes = entry.readableChangeTable else { return nil }
                 defer { _ = try? connection.execute("IF OBJECT_ID(N'tempdb..#unseen') IS NOT NULL DROP TABLE #unseen") }
                 let minLSN = try Self.minLSN(capture, connection)

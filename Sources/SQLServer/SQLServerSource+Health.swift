@@ -57,8 +57,8 @@ extension SQLServerSource {
         """
 
     private static let ageSQL = """
-        SELECT DATEDIFF(second, \(utc("tran_end_time")), SYSUTCDATETIME()) FROM cdc.lsn_time_mapping
-        WHERE start_lsn = sys.fn_cdc_get_max_lsn()
+        SELECT TOP (1) DATEDIFF(second, \(utc("tran_end_time")), SYSUTCDATETIME()) AS age FROM cdc.lsn_time_mapping
+        ORDER BY start_lsn DESC
         """
 }
 

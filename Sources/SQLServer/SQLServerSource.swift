@@ -74,12 +74,14 @@ public final class SQLServerSource: ChangeSource {
         return bounds
     }
 
+    // In variables, so that no function is called for each row.
     private static let boundsSQL = """
-        SELECT log.max_lsn, \(utc("m.tran_end_time")) AS max_time, t.capture_instance,
+        SET NOCOUNT ON;
+        DECLARE @max binary(10) = sys.fn_cdc_get_max_lsn(), @time datetime;
+        SELECT @time = tran_end_time FROM cdc.lsn_time_mapping WHERE start_lsn = @max;
+        SELECT CAST(@max AS varbinary(10)) AS max_lsn, \(utc("@time")) AS max_time, t.capture_instance,
             CAST(sys.fn_cdc_get_min_lsn(t.capture_instance) AS varbinary(10)) AS min_lsn
-        FROM (SELECT CAST(sys.fn_cdc_get_max_lsn() AS varbinary(10)) AS max_lsn) AS log
-            LEFT JOIN cdc.lsn_time_mapping AS m ON m.start_lsn = log.max_lsn
-            LEFT JOIN cdc.change_tables AS t ON 1 = 1
+        FROM (SELECT 1 AS one) AS log LEFT JOIN cdc.change_tables AS t ON 1 = 1;
         """
 
     /// A commit time, kept in the server's local time, as UTC.
@@ -99,8 +101,10 @@ public final class SQLServerSource: ChangeSource {
         try await database.run { connection in
             try Self.explaining(connection) {
                 let sql = """
-                    SELECT TOP (1) \(Self.utc("tran_end_time")) FROM cdc.lsn_time_mapping
-                    WHERE start_lsn <= ? ORDER BY start_lsn DESC
+                    SET NOCOUNT ON;
+                    DECLARE @lsn binary(10) = ?;
+                    SELECT TOP (1) \(Self.utc("tran_end_time")) AS commit_time FROM cdc.lsn_time_mapping
+                    WHERE start_lsn <= @lsn ORDER BY start_lsn DESC;
                     """
                 return try connection.query(sql, [.binary(lsn.bytes)]).rows().first?[0].time
             }

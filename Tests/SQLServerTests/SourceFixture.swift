@@ -21,10 +21,12 @@ struct SQLServerSourceFixture: SourceFixture {
     ///
     /// - Parameters:
     ///   - tables: `CREATE TABLE` statements and their keys, by name.
+    ///   - first: statements run before the tables are created.
+    ///   - before: statements run before capture is enabled on a table.
     ///   - excluded: as `SQLServerSource.Options.excludedColumns`.
     static func with(
         _ tables: [(name: String, sql: String, key: [String])], excluded: Set<String> = [],
-        before: [String] = [], _ body: (SQLServerSourceFixture) async throws -> Void
+        first: [String] = [], before: [String] = [], _ body: (SQLServerSourceFixture) async throws -> Void
     ) async throws {
         let server = try #require(TestServer.source)
         try await server.withDatabase(prefix: "tm_src_") { database in
@@ -36,6 +38,7 @@ struct SQLServerSourceFixture: SourceFixture {
             let fixture = SQLServerSourceFixture(
                 database: database, sqlServer: source, plain: plain, standIn: standIn, log: log)
             try await standIn.enable()
+            for statement in first { try await fixture.execute(statement) }
             for table in tables {
                 try await fixture.execute(table.sql)
                 for statement in before { try await fixture.execute(statement) }

@@ -30,10 +30,13 @@ struct TestServer: Sendable {
     ///
     /// - Parameter user: a login other than the one that creates databases.
     func target(database: String, user: (name: String, password: String)? = nil) -> ConnectionString {
-        // The first value of a keyword counts, so the one in front wins.
-        var keys = "Database=\(database)"
-        if let user { keys += ";UID=\(user.name);PWD={\(user.password)}" }
-        return ConnectionString("\(keys);\(text)")
+        var keys = "Database=\(database);"
+        var replaced = #/(?i)Database *=[^;]*;?/#
+        if let user {
+            keys += "UID=\(user.name);PWD={\(user.password)};"
+            replaced = #/(?i)(?:Database|UID|PWD) *=(?: *\{[^}]*\}|[^;]*);?/#
+        }
+        return ConnectionString(keys + text.replacing(replaced, with: ""))
     }
 
     /// Runs `body` with a new, empty database, and drops it.
@@ -57,12 +60,21 @@ struct TestServer: Sendable {
     func createDatabase(prefix: String) async throws -> TestDatabase {
         let master = try SQLServerDatabase(target(database: "master"), role: "test")
         let name = "\(prefix)\(UInt64.random(in: 0 ... .max), radix: 36)"
-        let isBabelfish = try await master.run { connection in
+        let isBabelfish = try await Self.isBabelfish(master)
+        try await Self.oneAtATime(master, ["CREATE DATABASE \(quoted(name))"])
+        return TestDatabase(server: self, master: master, name: name, isBabelfish: isBabelfish)
+    }
+
+    /// Whether the server is Babelfish, which lacks some of SQL Server.
+    func isBabelfish() async throws -> Bool {
+        try await Self.isBabelfish(SQLServerDatabase(target(database: "master"), role: "test"))
+    }
+
+    private static func isBabelfish(_ master: SQLServerDatabase) async throws -> Bool {
+        try await master.run { connection in
             let version = try connection.scalar("SELECT CAST(SERVERPROPERTY('BabelfishVersion') AS nvarchar(50))")
             return !version.isNull
         }
-        try await Self.oneAtATime(master, ["CREATE DATABASE \(quoted(name))"])
-        return TestDatabase(server: self, master: master, name: name, isBabelfish: isBabelfish)
     }
 
     /// How long a statement is tried again: other processes create databases too, and connections that tests let go

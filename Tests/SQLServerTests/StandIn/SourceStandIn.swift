@@ -74,7 +74,7 @@ struct SourceStandIn: Sendable {
                     CAST(c.scale AS int), CAST(c.is_computed AS int)
                 FROM sys.columns AS c LEFT JOIN sys.types AS bt ON bt.user_type_id = c.system_type_id
                     LEFT JOIN sys.types AS ut ON ut.user_type_id = c.user_type_id
-                WHERE c.object_id = OBJECT_ID(\(literal("dbo.\(table)"))) ORDER BY c.column_id
+                WHERE c.object_id = OBJECT_ID(\(literal("dbo.\(quoted(table))"))) ORDER BY c.column_id
                 """
             ).rows().map { row in
                 let type = SQLServerType(
@@ -134,7 +134,7 @@ struct SourceStandIn: Sendable {
             INSERT INTO cdc.change_tables (
                 object_id, version, source_object_id, capture_instance, start_lsn, supports_net_changes, role_name,
                 index_name, create_date)
-            SELECT OBJECT_ID(\(literal(change))), 0, OBJECT_ID(\(literal("dbo.\(table)"))), \(literal(instance)),
+            SELECT OBJECT_ID(\(literal(change))), 0, OBJECT_ID(\(literal("dbo.\(quoted(table))"))), \(literal(instance)),
                 (SELECT TOP (1) start_lsn FROM cdc.lsn_time_mapping ORDER BY start_lsn DESC), 0,
                 \(role.map { literal($0) } ?? "NULL"), N'PK', GETDATE()
             """,
