@@ -3,7 +3,7 @@
 #   make demo DURATION=15s RATE=500    settings of the demo: DURATION, RATE, DIR, KEEP=1
 
 .DEFAULT_GOAL := help
-.PHONY: help deps odbc build release demo bench test lint format clean
+.PHONY: help deps odbc build release demo bench test test-sqlserver lint format clean
 
 SWIFT ?= swift
 # What swift format looks at.
@@ -15,19 +15,19 @@ OPTIONS = $(if $(DURATION),--duration $(DURATION)) $(if $(RATE),--rate $(RATE)) 
 	$(if $(DIR),--dir "$(DIR)") $(if $(KEEP),--keep)
 
 help: ## List what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 deps: ## Install what the build needs: system libraries and DuckDB (quick when they are there)
 	@scripts/install-packages
 	@scripts/install-duckdb
 
-odbc: # The ODBC room needs unixODBC, its tests some drivers; the binary does not use it yet.
+odbc: # unixODBC and FreeTDS, for SQL Server.
 	@scripts/install-odbc
 
 build: deps odbc ## Build everything for debugging
 	$(SWIFT) build
 
-release: deps ## Build the optimised binary, .build/release/tidemark
+release: deps odbc ## Build the optimised binary, .build/release/tidemark
 	$(SWIFT) build -c release --product tidemark
 
 demo: release ## Show the pipeline at work on throw-away databases (DURATION=15s RATE=500 DIR=folder KEEP=1)
@@ -42,11 +42,15 @@ test: deps odbc ## Build and run all tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 
-lint: ## Check the form of Swift and shell files
+test-sqlserver: deps odbc ## Run the tests that need SQL Server: TIDEMARK_TEST_SOURCE_DSN and _SERVING_DSN, or Docker
+	@scripts/test-sqlserver
+
+lint: ## Check Swift, shell and T-SQL files, and those of the Docker deployment
 	$(SWIFT) format lint --strict --recursive $(SOURCES)
 	@scripts/install-packages shellcheck
 	@if command -v shellcheck >/dev/null; then find .ci scripts -maxdepth 1 -type f -exec shellcheck {} +; \
 	else echo "lint: shellcheck is missing, shell scripts are not checked"; fi
+	@scripts/check-deploy
 
 format: ## Bring Swift files into form
 	$(SWIFT) format --in-place --recursive $(SOURCES)

@@ -31,10 +31,12 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
+        // Threads for calls that block; what both C libraries' rooms need.
+        .target(name: "Blocking", swiftSettings: swift),
         .systemLibrary(name: "CDuckDB"),
         .target(
             name: "DuckDB",
-            dependencies: ["CDuckDB"],
+            dependencies: ["CDuckDB", "Blocking"],
             swiftSettings: swift,
             linkerSettings: [
                 .unsafeFlags(["-L\(duckdb)", "-Xlinker", "-rpath", "-Xlinker", duckdb])
@@ -42,11 +44,11 @@ let package = Package(
         .systemLibrary(
             name: "CODBC", pkgConfig: "odbc",
             providers: [.apt(["unixodbc-dev"]), .brew(["unixodbc"])]),
-        .target(name: "ODBC", dependencies: ["CODBC"], swiftSettings: swift),
+        .target(name: "ODBC", dependencies: ["CODBC", "Blocking"], swiftSettings: swift),
         .target(
             name: "Tidemark",
             dependencies: [
-                "DuckDB",
+                "DuckDB", "Blocking",
                 "Yams",
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -55,7 +57,10 @@ let package = Package(
             name: "Embedded",
             dependencies: ["Tidemark", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
-        .target(name: "SQLServer", dependencies: ["Tidemark", "ODBC"], swiftSettings: swift),
+        .target(
+            name: "SQLServer",
+            dependencies: ["Tidemark", "ODBC", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
@@ -82,7 +87,11 @@ let package = Package(
             swiftSettings: swift),
 
         // One suite a port, run by the tests of every implementation.
-        .target(name: "ContractTests", dependencies: ["Tidemark"], swiftSettings: swift),
+        .target(
+            name: "ContractTests", dependencies: ["Tidemark", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
+        // Processes, a network that fails, waiting: what several test targets need.
+        .target(name: "TestSupport", swiftSettings: swift),
         .testTarget(
             name: "EmbeddedTests",
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
@@ -90,15 +99,20 @@ let package = Package(
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
-            dependencies: ["Tidemark", "SQLServer", "ODBC", "ContractTests"], swiftSettings: swift),
-        .testTarget(name: "DuckDBTests", dependencies: ["DuckDB"], swiftSettings: swift),
-        .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC"], swiftSettings: swift),
+            dependencies: [
+                "Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInDatabase.sql"],
+            swiftSettings: swift),
+        .testTarget(name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift),
+        .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "Tidemark", "DuckDB", "Embedded", .product(name: "GRDB", package: "GRDB.swift"),
+                "Tidemark", "DuckDB", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
@@ -106,7 +120,7 @@ let package = Package(
         .testTarget(
             name: "TidemarkCLITests",
             dependencies: [
-                "TidemarkCLI", "Tidemark",
+                "TidemarkCLI", "Tidemark", "SQLServer",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -114,7 +128,7 @@ let package = Package(
         // Runs the built binary as a process; depends on it so that it is there.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["TidemarkCLI", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: ["TidemarkCLI", "TestSupport", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
     ]
 )

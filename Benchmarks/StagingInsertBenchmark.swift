@@ -124,7 +124,9 @@ enum StagingInsertBenchmark {
     }
 
     private static func scripts() throws -> [(name: String, text: String)] {
-        try FileManager.default.contentsOfDirectory(atPath: "sql/serving").sorted().map { name in
+        try FileManager.default.contentsOfDirectory(atPath: "sql/serving").sorted().filter {
+            !$0.hasSuffix("_database.sql") && !$0.hasSuffix("_roles.sql")
+        }.map { name in
             (name, try String(contentsOfFile: "sql/serving/\(name)", encoding: .utf8))
         }
     }

@@ -1,3 +1,5 @@
+public import Blocking
+
 /// A connection for async code: its blocking calls run on a thread of their own.
 ///
 ///     let session = try await Session(path: "replica.duckdb", name: "replica")

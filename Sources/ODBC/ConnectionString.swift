@@ -37,6 +37,11 @@ public struct ConnectionString: Hashable, Sendable {
 
     /// Makes a string of keys and values, with braces where a value needs them.
     public init(_ pairs: KeyValuePairs<String, String>) {
+        self.init(pairs: pairs.map { ($0.key, $0.value) })
+    }
+
+    /// Makes a string of keys and values, with braces where a value needs them.
+    public init(pairs: [(key: String, value: String)]) {
         self.init(
             pairs.map { "\($0.key)=\(Self.needsBraces($0.value) ? Self.braced($0.value) : $0.value)" }.joined(
                 separator: ";"))

@@ -1,3 +1,5 @@
+import Blocking
+
 /// A connection for async code: its blocking calls run on a thread of their own.
 ///
 ///     let session = try await Session(environment, "Driver=FreeTDS;Server=db;…", name: "orders")
@@ -8,7 +10,7 @@
 /// Closures run one after the other, each from start to end without another in between. Cancelling the
 /// task that waits for one cancels the statement it is in.
 public final class Session: Sendable {
-    private let thread: WorkerThread
+    private let thread: ThreadExecutor
     // Used on the thread only.
     nonisolated(unsafe) private let connection: Connection
     private let cancelHandle: CancelHandle
@@ -20,7 +22,7 @@ public final class Session: Sendable {
         _ environment: Environment, _ target: ConnectionString, loginTimeout: Duration? = .seconds(15),
         queryTimeout: Duration? = nil, name: String = "odbc"
     ) async throws {
-        thread = WorkerThread(name: name)
+        thread = ThreadExecutor(name: name)
         connection = try await thread.run {
             try environment.connect(target, loginTimeout: loginTimeout, queryTimeout: queryTimeout)
         }
@@ -44,7 +46,7 @@ public final class Session: Sendable {
         _ body: sending @escaping (Connection) throws -> sending Success
     ) async throws -> sending Success {
         let scope = CancelHandle.Scope()
-        let work = Once<Success> { [self] in
+        let work = Once<Success, any Error> { [self] in
             let isWanted = cancelHandle.enter(scope)
             defer { cancelHandle.leave() }
             guard isWanted else { throw CancellationError() }
@@ -63,6 +65,6 @@ public final class Session: Sendable {
 
     /// Disconnects and waits until it is done. Closing twice does nothing; later calls throw.
     public func close() async {
-        _ = try? await thread.run { [self] in connection.close() }
+        await thread.run { [self] in connection.close() }
     }
 }

@@ -26,24 +26,36 @@ struct SQLServerBulkInsert {
     private let connection: Connection
     private let table: String
     private let columns: [String]
-    private let usesJSON: Bool
+    private let json: JSONSupport
 
     /// - Parameter table: quoted.
-    init(_ connection: Connection, into table: String, _ columns: [String], usesJSON: Bool) {
+    init(_ connection: Connection, into table: String, _ columns: [String], json: JSONSupport) {
         self.connection = connection
         self.table = table
         self.columns = columns
-        self.usesJSON = usesJSON
+        self.json = json
     }
 
-    /// Whether the database has OPENJSON; not to be asked within a transaction.
-    static func canUseJSON(_ connection: Connection) throws -> Bool {
+    /// What the database's OPENJSON is good for.
+    enum JSONSupport: Sendable {
+        /// There is none, below compatibility level 130.
+        case none
+        /// It hands out some escaped characters with their escapes, as Babelfish's does.
+        case withoutEscapes
+        case full
+    }
+
+    /// Asks the database for its OPENJSON; not to be asked within a transaction.
+    static func jsonSupport(_ connection: Connection) throws -> JSONSupport {
         do {
-            return try connection.scalar("SELECT COUNT(*) FROM OPENJSON(N'[1]')").int64 == 1
+            let text = "a\"b\\c\nd"
+            let read = try connection.scalar(
+                "SELECT c FROM OPENJSON(?) WITH (c nvarchar(20) '$[0]')", [.string(#"[["a\"b\\c\nd"]]"#)])
+            return read.string == text ? .full : .withoutEscapes
         } catch let error as ODBCError where error.errorClass == .transient || error.errorClass == .cancelled {
             throw error
         } catch is ODBCError {
-            return false
+            return .none
         }
     }
 
@@ -55,7 +67,7 @@ struct SQLServerBulkInsert {
         var row = 0
         while row < count {
             let end = min(row + Self.checkedRows, count)
-            if usesJSON, sources.allSatisfy({ $0.travelsAsJSON(row..<end) }) {
+            if json != .none, sources.allSatisfy({ $0.travelsAsJSON(row..<end, json) }) {
                 try insertJSON(sources, row..<end)
             } else {
                 try insertParameters(sources, row..<end)
@@ -175,9 +187,9 @@ struct SQLServerBulkInsert {
 }
 
 extension SQLServerBulkInsert.Source {
-    func travelsAsJSON(_ rows: Range<Int>) -> Bool {
+    func travelsAsJSON(_ rows: Range<Int>, _ json: SQLServerBulkInsert.JSONSupport) -> Bool {
         guard case .values(let vector, let encoder) = self else { return true }
-        return encoder.travelsAsJSON(vector, rows: rows)
+        return encoder.travelsAsJSON(vector, rows: rows, json)
     }
 
     /// The type OPENJSON makes of a value.

@@ -36,7 +36,21 @@ enum SQLServerFailure {
         if error.has(1222) || error.hasState("HYT00") && !error.isConnect {
             return "did not answer in time; see whether another session blocks it"
         }
+        if let reason = unopened(error) { return reason }
+        // All FreeTDS says of a certificate it does not trust is that it could not connect.
+        if error.isConnect, error.says("unable to connect to data source"), !error.has(20_009) {
+            return """
+                cannot be reached: its name is not known, or its certificate is not of an authority this machine trusts \
+                (serverCertificate=PATH names another, trustServerCertificate=true takes any)
+                """
+        }
         return error.isConnect ? "cannot be reached; check that it runs and that host and port are right" : "was lost"
+    }
+
+    /// Azure SQL reports it while a database is moved, every server for a login without a user.
+    private static func unopened(_ error: ODBCError) -> String? {
+        guard error.has(4060) || error.isConnect && error.says("cannot open database") else { return nil }
+        return "cannot be opened by this login; create a user for it there, if it does not pass"
     }
 
     private static func permission(_ error: ODBCError) -> String {
@@ -48,6 +62,7 @@ enum SQLServerFailure {
     }
 
     private static func lasting(_ error: ODBCError) -> String {
+        if let reason = unopened(error) { return reason }
         switch true {
         case error.says("certificate"):
             return """

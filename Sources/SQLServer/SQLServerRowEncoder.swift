@@ -83,11 +83,16 @@ struct SQLServerRowEncoder {
     ///
     /// A float does not for certain: SQL Server reads it from decimal digits. And whether a NUL in text passes,
     /// no page of its documentation says.
-    func travelsAsJSON(_ vector: ColumnVector, rows: Range<Int>) -> Bool {
+    func travelsAsJSON(_ vector: ColumnVector, rows: Range<Int>, _ json: SQLServerBulkInsert.JSONSupport) -> Bool {
         switch column.type {
         case .float, .double: false
         case .string:
-            vector.withBuffers { buffers in rows.allSatisfy { row in !buffers.bytes(row).contains(0) } }
+            vector.withBuffers { buffers in
+                rows.allSatisfy { row in
+                    let bytes = buffers.bytes(row)
+                    return json == .full ? !bytes.contains(0) : !bytes.contains(where: JSONRows.isEscaped)
+                }
+            }
         default: true
         }
     }
@@ -320,6 +325,11 @@ struct JSONRows {
         }
         json.removeLast(64 - (try result.get()))
         json.append(UInt8(ascii: "\""))
+    }
+
+    /// Whether a byte of text stands in JSON as an escape.
+    static func isEscaped(_ byte: UInt8) -> Bool {
+        byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
     }
 
     mutating func append(text: UnsafeRawBufferPointer) {

@@ -53,11 +53,11 @@ extension SQLServerServing {
         let name = commit.table.projection
         let sql = ProjectionTableSQL(commit.table)
         let time = now()
-        let usesJSON = try await usesJSON()
+        let json = try await jsonSupport()
         do {
             return try await write(attempts: Self.attempts) { [self] connection in
                 try Self.requireState(commit, connection)
-                let rows = try apply(commit, sql, usesJSON, connection)
+                let rows = try apply(commit, sql, json, connection)
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_projection_checkpoints] SET last_consumed_lsn = ?, updated_at = ?
@@ -109,7 +109,8 @@ extension SQLServerServing {
     private static let rowsTable = "#tidemark_rows"
 
     private func apply(
-        _ commit: ProjectionCommit, _ sql: ProjectionTableSQL, _ usesJSON: Bool, _ connection: Connection
+        _ commit: ProjectionCommit, _ sql: ProjectionTableSQL, _ json: SQLServerBulkInsert.JSONSupport,
+        _ connection: Connection
     ) throws -> Int {
         let deletes = commit.changes.deletes.filter { !$0.isEmpty }
         let upserts = commit.changes.upserts.filter { !$0.isEmpty }
@@ -122,13 +123,13 @@ extension SQLServerServing {
         var written = 0
         if !deletes.isEmpty {
             try connection.execute(sql.makeTemporary(Self.keysTable, table.key))
-            try fill(Self.keysTable, table.keyColumns, shape, table, deletes, usesJSON, connection)
+            try fill(Self.keysTable, table.keyColumns, shape, table, deletes, json, connection)
             written += try connection.affected(sql.delete(keysIn: Self.keysTable))
             try connection.execute("DROP TABLE \(Self.keysTable)")
         }
         if !upserts.isEmpty {
             try connection.execute(sql.makeTemporary(Self.rowsTable, sql.columns))
-            try fill(Self.rowsTable, table.columns, shape, table, upserts, usesJSON, connection)
+            try fill(Self.rowsTable, table.columns, shape, table, upserts, json, connection)
             try Self.keyed(table) { _ = try connection.execute(sql.addKey(to: Self.rowsTable)) }
             if let update = sql.update(from: Self.rowsTable) { written += try connection.affected(update) }
             try Self.keyed(table) { written += try connection.affected(sql.insert(from: Self.rowsTable)) }
@@ -140,9 +141,9 @@ extension SQLServerServing {
     /// Inserts batches into a table beside the projection's.
     private func fill(
         _ name: String, _ columns: [Tidemark.Column], _ shape: ServingTableShape, _ table: ProjectionTable,
-        _ batches: [RowBatch], _ usesJSON: Bool, _ connection: Connection
+        _ batches: [RowBatch], _ json: SQLServerBulkInsert.JSONSupport, _ connection: Connection
     ) throws {
-        let insert = SQLServerBulkInsert(connection, into: name, columns.map(\.name), usesJSON: usesJSON)
+        let insert = SQLServerBulkInsert(connection, into: name, columns.map(\.name), json: json)
         let encoders = columns.map { column in
             SQLServerRowEncoder(
                 column: column, declared: shape.column(column.name)?.type ?? SQLServerType(column.type, maxLength: nil),
@@ -186,7 +187,7 @@ extension SQLServerServing {
 
     public func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
         let sql = ProjectionTableSQL(build.table)
-        let usesJSON = try await usesJSON()
+        let json = try await jsonSupport()
         shapes.forget(build.table.name)
         do {
             let shape = try await database.transaction { connection in
@@ -202,7 +203,7 @@ extension SQLServerServing {
                 while let batch = try rows.next() {
                     try connection.transaction {
                         try fill(
-                            sql.next, build.table.columns, shape, build.table, [batch], usesJSON, connection)
+                            sql.next, build.table.columns, shape, build.table, [batch], json, connection)
                     }
                     count += batch.count
                 }

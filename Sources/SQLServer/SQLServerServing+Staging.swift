@@ -58,7 +58,7 @@ extension SQLServerServing {
         of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
     ) async throws -> Int {
         let table = try StagingTable(capture)
-        let usesJSON = try await usesJSON()
+        let json = try await jsonSupport()
         let now = now
         // Each transaction compares the watermark, whose row it then holds. Rows staged before a failure are no harm:
         // nothing reads beyond the watermark, and the next attempt deletes them.
@@ -71,7 +71,7 @@ extension SQLServerServing {
             }
             try Self.empty(table, connection, transaction)
             let shape = try shape(of: table, connection)
-            let insert = SQLServerBulkInsert(connection, into: table.name, table.columns, usesJSON: usesJSON)
+            let insert = SQLServerBulkInsert(connection, into: table.name, table.columns, json: json)
             var count = 0
             var isAtEnd = false
             while !isAtEnd {
@@ -126,7 +126,7 @@ extension SQLServerServing {
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let table = try StagingTable(capture)
-        let usesJSON = try await usesJSON()
+        let json = try await jsonSupport()
         let time = now()
         return try await write { [self] connection in
             // The compare-and-swap comes first: its row lock lets a second pipeline wait, and then see that it lost,
@@ -141,7 +141,7 @@ extension SQLServerServing {
                 if target == nil {
                     target = (
                         try shape(of: table, connection),
-                        SQLServerBulkInsert(connection, into: table.name, table.columns, usesJSON: usesJSON)
+                        SQLServerBulkInsert(connection, into: table.name, table.columns, json: json)
                     )
                 }
                 guard let target else { break }

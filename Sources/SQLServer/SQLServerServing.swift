@@ -10,21 +10,17 @@ public import Tidemark
 ///
 /// Every write takes the row lock that its compare-and-swap needs first, so two pipelines wait for one another before
 /// they write, not after. Readers of the projections are not blocked when READ_COMMITTED_SNAPSHOT is on. There is no
-/// MERGE: see docs/decisions/0013-no-merge.md.
+/// MERGE: see docs/decisions/0007-no-merge.md.
 public final class SQLServerServing: ServingStore {
-    /// The scripts, by the number their names begin with, that `bootstrap()` applies. The others make the database and
-    /// its logins, which the pipeline's login need not be allowed to.
-    private static let scriptNumbers = ["002", "003", "004"]
-
     let database: SQLServerDatabase
     let now: @Sendable () -> Timestamp
     private let scripts: [(name: String, text: String)]
     private let warn: @Sendable (String) -> Void
     let shapes = ServingTableShapes()
-    private let hasJSON = Mutex<Bool?>(nil)
+    private let hasJSON = Mutex<SQLServerBulkInsert.JSONSupport?>(nil)
 
     /// - Parameters:
-    ///   - scripts: names and texts of `sql/serving/*.sql`.
+    ///   - scripts: names and texts of those of `sql/serving/*.sql` that make tables; `bootstrap()` applies them.
     ///   - now: the clock for `updated_at`, `built_at` and `ingested_at`.
     ///   - warn: told, in one sentence, what an operator should mend.
     public init(
@@ -40,11 +36,9 @@ public final class SQLServerServing: ServingStore {
     // MARK: Setting up
 
     public func bootstrap() async throws {
-        let batches = scripts.filter { script in Self.scriptNumbers.contains { script.name.hasPrefix($0) } }
-            .flatMap { Self.batches(of: $0.text) }
+        for script in scripts { try await database.apply(script: script.text, name: script.name) }
         let isReadCommittedSnapshot = try await database.run { connection in
-            for batch in batches { try connection.execute(batch) }
-            return try connection.scalar(
+            try connection.scalar(
                 "SELECT is_read_committed_snapshot_on FROM sys.databases WHERE database_id = DB_ID()")
         }
         if isReadCommittedSnapshot == .bool(false) {
@@ -56,18 +50,10 @@ public final class SQLServerServing: ServingStore {
         }
     }
 
-    /// The batches of a script, which lines with nothing but GO separate.
-    private static func batches(of script: String) -> [String] {
-        script.split(separator: "\n", omittingEmptySubsequences: false)
-            .split { $0.trimmingCharacters(in: .whitespaces).uppercased() == "GO" }
-            .map { $0.joined(separator: "\n") }
-            .filter { !$0.trimmingCharacters(in: .whitespacesAndNewlines).isEmpty }
-    }
-
-    /// Whether rows can be inserted as JSON; asked once.
-    func usesJSON() async throws -> Bool {
+    /// What the database's OPENJSON is good for; asked once.
+    func jsonSupport() async throws -> SQLServerBulkInsert.JSONSupport {
         if let known = hasJSON.withLock({ $0 }) { return known }
-        let answer = try await database.run { try SQLServerBulkInsert.canUseJSON($0) }
+        let answer = try await database.run { try SQLServerBulkInsert.jsonSupport($0) }
         hasJSON.withLock { $0 = answer }
         return answer
     }

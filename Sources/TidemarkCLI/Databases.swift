@@ -1,10 +1,12 @@
 import Embedded
 import Foundation
+import Logging
+import SQLServer
 import Tidemark
 
 /// The two databases the settings name, behind their ports.
 ///
-/// The one place that knows which room implements which DSN.
+/// The one place that knows which room implements which DSN. The two may be of different kinds.
 struct Databases: Sendable {
     let source: any ChangeSource
     let serving: any ServingStore
@@ -12,65 +14,39 @@ struct Databases: Sendable {
     /// Opens both databases, which `bootstrap` has made.
     ///
     /// - Throws: `TidemarkError.unavailable` when one is missing, not set up or cannot be opened, `.configuration`
-    ///   for a DSN this build has no driver for.
-    init(_ settings: Settings) async throws {
-        source = try EmbeddedSource(path: Self.existing(settings.source, role: "source", setting: .sourceDSN))
-        let serving = try EmbeddedServing(
-            path: Self.existing(settings.serving, role: "serving", setting: .servingDSN))
+    ///   for a DSN no installed driver can serve.
+    init(_ settings: Settings, logger: Logger) async throws {
+        source = try Self.source(settings, logger: logger)
+        serving = try Self.serving(settings.serving)
         // Asks whether the control tables are there, and says what to do when they are not.
         _ = try await serving.servingID()
-        self.serving = serving
     }
 
-    /// Creates what is missing for the pipeline: the sample tables where the source has none, change data capture,
-    /// and the control tables.
-    ///
-    /// - Returns: sentences that say what was done.
-    static func bootstrap(_ settings: Settings) async throws -> [String] {
-        var done: [String] = []
-        for dsn in [settings.source, settings.serving] {
-            let folder = URL(filePath: try path(dsn)).deletingLastPathComponent()
-            if !FileManager.default.fileExists(atPath: folder.path) {
-                do {
-                    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-                } catch {
-                    throw TidemarkError.unavailable(
-                        "the folder \(folder.relativePath) cannot be made: \(FileFailure.reason(error))")
-                }
-            }
+    private static func source(_ settings: Settings, logger: Logger) throws -> any ChangeSource {
+        switch settings.source {
+        case .sqlite(let path):
+            try EmbeddedSource(path: existing(path, role: "source", setting: .sourceDSN))
+        case .sqlServer(let dsn):
+            SQLServerSource(
+                try SQLServerDatabase(dsn, role: "source"),
+                options: .init(excludedColumns: settings.excludedColumns, logger: logger))
         }
-        let source = try EmbeddedSource(path: path(settings.source))
-        var enabled = try await source.enableCDC()
-        if try await !source.hasTables() {
-            for (name, script) in FileTree.embedded.subtree("sql/sqlite/source").files.sorted(by: { $0.key < $1.key }) {
-                try await source.execute(script: script)
-                done.append("source: applied sql/sqlite/source/\(name)")
-            }
-            enabled = try await source.enableCDC()
+    }
+
+    private static func serving(_ dsn: DSN) throws -> any ServingStore {
+        switch dsn {
+        case .sqlite(let path):
+            try EmbeddedServing(path: existing(path, role: "serving", setting: .servingDSN))
+        case .sqlServer(let dsn):
+            SQLServerServing(try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables)
         }
-        done += enabled.map { "source: enabled change data capture, capture instance \($0)" }
-        let captures = try await source.captures()
-        guard !captures.isEmpty else {
-            throw TidemarkError.schema(
-                "no table of \(settings.source) has a primary key, by which changes are told apart; give one to those to capture"
-            )
-        }
-        done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
-        let serving = try EmbeddedServing(path: path(settings.serving))
-        try await serving.bootstrap()
-        for capture in captures {
-            try await serving.prepareStaging(for: capture, source: settings.sourceName)
-        }
-        done.append("serving: control and staging tables are in place")
-        return done
     }
 
     /// A connection that writes the source as an application does.
     ///
     /// - Throws: `TidemarkError.unavailable` also when the source lacks one of the tables a `Workload` writes.
-    static func writer(_ settings: Settings) async throws -> any SourceWriter {
-        let path = try existing(settings.source, role: "source", setting: .sourceDSN)
-        let tables = try await EmbeddedSource(path: path).captures().map(\.table)
+    static func writer(_ settings: Settings, logger: Logger) async throws -> any SourceWriter {
+        let tables = try await source(settings, logger: logger).captures().map(\.table)
         if let missing = Workload.tables.first(where: { !tables.contains($0) }) {
             throw TidemarkError.unavailable(
                 """
@@ -78,26 +54,20 @@ struct Databases: Sendable {
                 captured table \(missing); bootstrap makes them in an empty source
                 """)
         }
-        return try await EmbeddedWriter(path: path)
+        switch settings.source {
+        case .sqlite(let path): return try await EmbeddedWriter(path: path)
+        case .sqlServer(let dsn): return SQLServerWriter(try SQLServerDatabase(dsn, role: "source"))
+        }
     }
 
     /// The path of a database that is there. To open a missing one would make an empty file, far from a mistyped path.
-    private static func existing(_ dsn: DSN, role: String, setting: SettingKey) throws -> String {
-        let path = try path(dsn)
+    private static func existing(_ path: String, role: String, setting: SettingKey) throws -> String {
         guard FileManager.default.fileExists(atPath: path) else {
             throw TidemarkError.unavailable(
                 "there is no \(role) database \(path): run tidemark bootstrap to make it, or correct \(setting.variable)"
             )
         }
         return path
-    }
-
-    private static func path(_ dsn: DSN) throws -> String {
-        switch dsn {
-        case .sqlite(let path): return path
-        case .sqlServer, .odbc:
-            throw TidemarkError.configuration("\(dsn): this build has no SQL Server driver; use sqlite:PATH")
-        }
     }
 }
 

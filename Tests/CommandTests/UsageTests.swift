@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 extension Commands {
@@ -90,8 +91,11 @@ extension Commands {
             ("SOURCE_DSN", "sqlite:", "has no path after 'sqlite:'"),
             ("SERVING_DSN", "mysql://root:hunter2@db/shop", "write sqlite:PATH"),
             ("SOURCE_DSN", "sqlserver://sa:hunter2@@db/", "write %40"),
-            ("SOURCE_DSN", "sqlserver://sa:hunter2@db:1433?database=shop", "no SQL Server driver yet; use sqlite:PATH"),
-            ("SERVING_DSN", "Driver={ODBC};Server=db;UID=sa;PWD=hunter2", "no SQL Server driver yet; use sqlite:PATH"),
+            ("SOURCE_DSN", "sqlserver://sa:hunter2@db:1433?databse=shop", "did you mean 'database'?"),
+            ("SERVING_DSN", "Driver={ODBC;Server=db;UID=sa;PWD=hunter2", "has a '{' without its '}'"),
+            ("SOURCE_DSN", "sqlserver://sa:hunter2@db?encrypt=maybe", "has a value of encrypt that is none of"),
+            ("CDC_EXCLUDE_COLUMNS", "location", "'location' is not capture_instance.column"),
+            ("CDC_CAPTURE_POLLING", "500ms", "'500ms' is not whole seconds"),
             ("SOURCE_DSN_FILE", "nowhere.txt", "nowhere.txt cannot be read"),
             ("ENABLE_PROJ_ORDERS_LATES", "true", "did you mean ENABLE_PROJ_ORDERS_LATEST?"),
             ("ENABLE_PROJ_ORDERS_LATEST", "maybe", "'maybe' is neither true nor false"),

@@ -1,3 +1,4 @@
+import Blocking
 import DuckDB
 import Foundation
 import Synchronization

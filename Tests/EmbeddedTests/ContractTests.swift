@@ -1,5 +1,7 @@
 import ContractTests
+import Foundation
 import Testing
+import Tidemark
 
 @Suite("Contracts")
 struct Contracts {
@@ -11,5 +13,20 @@ struct Contracts {
     @Test("SQLite keeps the contract of a serving store", arguments: ServingStoreContract.clauses)
     func serving(clause: ServingStoreContract.Clause) async throws {
         try await clause.check(SQLiteServing())
+    }
+
+    @Test("a whole pipeline on SQLite keeps its promises", arguments: [UInt64(1), 2])
+    func pipeline(seed: UInt64) async throws {
+        let directory = try TemporaryDirectory()
+        let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let definitions = try [
+            "projections/orders_kpi_by_minute_segment", "projections/orders_latest",
+            "examples/projections/customer_lifetime_value",
+        ].map { try ProjectionDefinition.load(directory: root.appending(path: $0).path(percentEncoded: false)) }
+        try await PipelineContract.check(
+            source: SQLiteSource.shop(), serving: SQLiteServing(), definitions: definitions,
+            state: URL(filePath: directory.file("state")), seed: seed,
+            length: .init(rounds: 3, transactionsPerRound: 25))
     }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import ODBC
+import TestSupport
 import Testing
 
 @Suite("FreeTDS' driver without a server", .enabled(if: Installed.freeTDS, Installed.freeTDSHint))

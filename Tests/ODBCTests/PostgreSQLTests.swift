@@ -1,5 +1,6 @@
 import Foundation
 import ODBC
+import TestSupport
 import Testing
 
 @Suite("PostgreSQL's driver", .enabled(if: Installed.postgreSQL, Installed.postgreSQLHint))

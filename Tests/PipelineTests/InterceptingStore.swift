@@ -7,16 +7,20 @@ final class InterceptingStore: ServingStore {
     /// Before a commit or a build reaches the database.
     let beforeCommit: @Sendable (ProjectionCommit) async throws -> Void
     let beforeBuild: @Sendable (ProjectionBuild) async throws -> Void
+    /// After an ingest was committed, before its answer.
+    let afterIngest: @Sendable () async throws -> Void
     let leaseRequests = Mutex(0)
     let stagedReads = Mutex<[LSNWindow]>([])
 
     init(
         _ base: any ServingStore, beforeCommit: @escaping @Sendable (ProjectionCommit) async throws -> Void = { _ in },
-        beforeBuild: @escaping @Sendable (ProjectionBuild) async throws -> Void = { _ in }
+        beforeBuild: @escaping @Sendable (ProjectionBuild) async throws -> Void = { _ in },
+        afterIngest: @escaping @Sendable () async throws -> Void = {}
     ) {
         self.base = base
         self.beforeCommit = beforeCommit
         self.beforeBuild = beforeBuild
+        self.afterIngest = afterIngest
     }
 
     func bootstrap() async throws { try await base.bootstrap() }
@@ -43,7 +47,10 @@ final class InterceptingStore: ServingStore {
         _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
-        try await base.ingest(capture, source: source, window: window, commitTime: commitTime, from: reader)
+        let rows = try await base.ingest(
+            capture, source: source, window: window, commitTime: commitTime, from: reader)
+        try await afterIngest()
+        return rows
     }
 
     func advance(_ moves: [WatermarkMove], source: String, commitTime: Timestamp?) async throws {

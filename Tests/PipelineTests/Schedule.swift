@@ -1,3 +1,4 @@
+import ContractTests
 import DuckDB
 import Embedded
 import Foundation

@@ -1,3 +1,4 @@
+import ContractTests
 import GRDB
 import Tidemark
 

@@ -61,11 +61,13 @@ enum ServingServer {
             ? ["Server": "127.0.0.1", "Port": "\(port)"] : ["Server": "127.0.0.1,\(port)"]
     }
 
-    /// The scripts the package ships.
+    /// The scripts the package ships that make tables.
     static func scripts() throws -> [(name: String, text: String)] {
         let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appending(path: "sql/serving")
-        return try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted().map { name in
+        let tables = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+            .filter { !$0.hasSuffix("_database.sql") && !$0.hasSuffix("_roles.sql") }
+        return try tables.map { name in
             (name, try String(contentsOf: folder.appending(path: name), encoding: .utf8))
         }
     }

@@ -1,3 +1,4 @@
+import SQLServer
 import Testing
 
 @testable import TidemarkCLI
@@ -14,8 +15,9 @@ struct DSNTests {
     @Test("sqlserver:// is taken apart, percent-encoding undone")
     func sqlServer() throws {
         guard
-            case .sqlServer(let address) = try DSN(
-                "sqlserver://sa:p%40ss:w%C3%B6rd@db.example:1434/?database=shop&Encrypt=true&access_token=t0ken")
+            case .sqlServer(.address(let address)) = try DSN(
+                "sqlserver://sa:p%40ss:w%C3%B6rd@db.example:1434/?database=shop&Encrypt=false&trustservercertificate=yes"
+            )
         else {
             Issue.record("not recognised")
             return
@@ -24,21 +26,24 @@ struct DSNTests {
         #expect(address.port == 1434)
         #expect(address.user == "sa")
         #expect(address.password == "p@ss:wörd")
-        #expect(address.options == ["database": "shop", "encrypt": "true", "access_token": "t0ken"])
+        #expect(address.options == [.database: "shop", .encrypt: "false", .trustServerCertificate: "yes"])
+        #expect(address.encryption == .off && address.trustsServerCertificate)
         #expect(
             address.description
-                == "sqlserver://sa:***@db.example:1434?access_token=***&database=shop&encrypt=true")
+                == "sqlserver://sa:***@db.example:1434?database=shop&encrypt=false&trustServerCertificate=yes")
 
-        let bare = try SQLServerAddress("sqlserver://[::1]")
-        #expect(bare.host == "[::1]")
+        let bare = try SQLServerAddress("sqlserver://[::1]?authentication=ActiveDirectoryManagedIdentity")
+        #expect(bare.host == "::1" && bare.description.hasPrefix("sqlserver://[::1]?"))
         #expect(bare.port == nil && bare.user == nil && bare.password == nil)
-        #expect(try SQLServerAddress("sqlserver://[::1]:99").port == 99)
+        #expect(bare.encryption == .required && !bare.trustsServerCertificate)
+        #expect(try SQLServerAddress("sqlserver://sa:x@[::1]:99").port == 99)
+        #expect(try SQLServerAddress("sqlserver://sa:x@db%5Csales").host == "db\\sales")
     }
 
     @Test("an ODBC string is taken apart, and only harmless keywords are shown")
     func odbc() throws {
         let text = "Driver={ODBC Driver 18; for {SQL}} Server};Server=tcp:db,1433; UID=sa;PWD={s;}}cret};"
-        guard case .odbc(let string) = try DSN(text) else {
+        guard case .sqlServer(.odbc(let string)) = try DSN(text) else {
             Issue.record("not recognised")
             return
         }
@@ -52,7 +57,7 @@ struct DSNTests {
 
     @Test("neither description, interpolation nor dump shows a secret")
     func secrets() throws {
-        for text in ["sqlserver://sa:s3cret@db", "Driver=x;PWD=s3cret", "sqlserver://db?token=s3cret"] {
+        for text in ["sqlserver://sa:s3cret@db", "Driver=x;PWD=s3cret", "sqlserver://sa:s3cret@db?database=x"] {
             let dsn = try DSN(text)
             var dumped = ""
             dump(["dsn": dsn], to: &dumped)
@@ -69,7 +74,9 @@ struct DSNTests {
             "mysql://sa:s3cret@db/x?a=b", "sqlserver://", "sqlserver://sa:s3cret@", "sqlserver://sa:s3cret@db:x",
             "sqlserver://sa:s3cret@db:0", "sqlserver://sa:s3c@ret@db", "sqlserver://sa:s3c/ret@db",
             "sqlserver://sa:s3c#ret@db", "sqlserver://sa:s3cret%zz@db", "sqlserver://db?s3cret",
-            "sqlserver://db?a=s3cret&A=s3cret", "Server=db;PWD=s3cret", "Driver=x;PWD", "Driver={x;PWD=s3cret",
+            "sqlserver://sa:x@db?encrypt=s3cret", "sqlserver://sa:x@db?database=s3cret&Database=s3cret",
+            "sqlserver://sa:x@db?pasword=s3cret", "sqlserver://db?database=s3cret",
+            "sqlserver://sa:s3cret@db%5Csales:1433", "Server=db;PWD=s3cret", "Driver=x;PWD", "Driver={x;PWD=s3cret",
             "Driver={x}y;PWD=s3cret", "=s3cret;Driver=x",
         ])
     func malformed(text: String) throws {

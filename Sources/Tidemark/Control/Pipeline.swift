@@ -151,8 +151,12 @@ public final class Pipeline: Sendable {
         }
     }
 
-    /// The captures whose staging is in order. One that is not is recorded as failed, and left out.
+    /// The captures whose staging is in order. One that is not is recorded as failed, and left out, as is one that the
+    /// source refuses.
     private func prepareCaptures() async throws -> [Capture] {
+        for refused in try await source.refusedCaptures() {
+            await report(refused.reason, capture: refused.instance)
+        }
         var ready: [Capture] = []
         for capture in try await source.captures() {
             do {
@@ -206,8 +210,10 @@ public final class Pipeline: Sendable {
                     if backoff.succeeded() { logger.info("the source answers again") }
                 } catch {
                     try Task.checkCancellation()
-                    if backoff.failed(with: "\(error)", at: .now) {
-                        logger.error("the source does not answer", metadata: ["error": "\(error)"])
+                    switch backoff.failed(with: error, at: .now) {
+                    case .nothing: break
+                    case .warn: logger.warning("trying again", metadata: ["error": "\(error)"])
+                    case .record: logger.error("the source does not answer", metadata: ["error": "\(error)"])
                     }
                 }
             }
@@ -256,8 +262,14 @@ public final class Pipeline: Sendable {
             } catch let error as TidemarkError where error.isConflict {
                 throw error
             } catch {
-                if backoff.failed(with: "\(error)", at: .now) { await report(error, capture: instance) }
-                showsError = true
+                switch backoff.failed(with: error, at: .now) {
+                case .nothing: break
+                case .warn:
+                    logger.warning("trying again", metadata: ["capture": "\(instance)", "error": "\(error)"])
+                case .record:
+                    await report(error, capture: instance)
+                    showsError = true
+                }
             }
         }
         try Task.checkCancellation()
@@ -293,7 +305,13 @@ public final class Pipeline: Sendable {
             } catch let error as TidemarkError where error.isConflict {
                 throw error
             } catch {
-                if backoff.failed(with: "\(error)", at: .now) { await report(error, projection: definition.name) }
+                switch backoff.failed(with: error, at: .now) {
+                case .nothing: break
+                case .warn:
+                    logger.warning(
+                        "trying again", metadata: ["projection": "\(definition.name)", "error": "\(error)"])
+                case .record: await report(error, projection: definition.name)
+                }
             }
         }
         try Task.checkCancellation()

@@ -105,7 +105,10 @@ public struct Verifier: Sendable {
             return .compared(try await compare())
         } catch let error as TidemarkError {
             // The whole check cannot go on without a database.
-            if case .unavailable = error { throw error }
+            switch error {
+            case .unavailable, .transient: throw error
+            default: break
+            }
             return .failed("\(error)")
         }
     }

@@ -27,6 +27,8 @@ public final class Ingestor: Sendable {
     private let maxRows: Int
     private let logger: Logger
     private let beginning = Mutex(Beginning.unknown)
+    /// The end of a window whose commit may have taken place although its answer was lost.
+    private let unsettled = Mutex<LSN?>(nil)
 
     /// How a capture with a watermark of zero begins.
     private enum Beginning: Sendable {
@@ -57,6 +59,7 @@ public final class Ingestor: Sendable {
     /// - Throws: `TidemarkError.gap`, `.sourceBehind`, `.value`, `.conflict`, or what the databases threw.
     ///   The watermark has not moved then.
     public func step(after watermark: LSN, bounds: SourceBounds) async throws -> Step? {
+        if let step = try await settle() { return step }
         while true {
             let beginning = try await state(bounds: bounds)
             switch IngestDecision.next(
@@ -75,6 +78,17 @@ public final class Ingestor: Sendable {
                 return try await read(window, from: from, isBounded: isBounded, bounds: bounds)
             }
         }
+    }
+
+    /// Finds out how an attempt ended whose answer was lost; `nil` when it did not take place, or there is none.
+    private func settle() async throws -> Step? {
+        guard let end = unsettled.withLock({ $0 }) else { return nil }
+        let present = try await store.watermarks(source: sourceName)[capture.instance]
+        unsettled.withLock { $0 = nil }
+        guard let present, present.lastIngestedLSN == end else { return nil }
+        beginning.withLock { $0 = .unknown }
+        // The rows were counted in the control table; how many they were is not known here.
+        return Step(watermark: end, commitTime: present.lastCommitTime, rows: 0)
     }
 
     private func state(bounds: SourceBounds) async throws -> IngestDecision.Beginning {
@@ -111,9 +125,11 @@ public final class Ingestor: Sendable {
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
             let reader = try await source.changes(
                 of: capture, in: LSNWindow(after: window.after, through: end), blockRows: Self.blockRows)
+            unsettled.withLock { $0 = end }
             let rows = try await store.ingest(
                 capture, source: sourceName, window: LSNWindow(after: from, through: end), commitTime: commitTime,
                 from: BlockChannel.prefetch(reader))
+            unsettled.withLock { $0 = nil }
             var total = rows
             beginning.withLock { beginning in
                 if case .staged(_, let before, _) = beginning { total += before }
@@ -121,6 +137,8 @@ public final class Ingestor: Sendable {
             }
             return Step(watermark: end, commitTime: commitTime, rows: total)
         } catch {
+            // Only a lost answer leaves open what became of the transaction.
+            if case TidemarkError.transient = error {} else { unsettled.withLock { $0 = nil } }
             // Changes may have been purged by the time of the next attempt, so nothing found out before holds then.
             beginning.withLock { beginning in
                 switch beginning {

@@ -25,6 +25,13 @@ public struct Workload: Sendable {
     /// The tables it writes.
     public static let tables = ["customers", "orders", "payments"]
 
+    /// The columns they have in the sample schema, by the tables' names on SQL Server.
+    public static let columns = [
+        "dbo.customers": ["customer_id", "segment", "is_active", "updated_at"],
+        "dbo.orders": ["order_id", "customer_id", "amount", "status", "created_at", "updated_at"],
+        "dbo.payments": ["payment_id", "order_id", "paid_amount", "paid_at"],
+    ]
+
     static let segments = ["RETAIL", "WHOLESALE", "ONLINE", "PARTNER"]
     static let statuses = ["NEW", "PICKED", "SHIPPED", "DELIVERED", "RETURNED"]
     /// Most changes hit recent orders, as they do in a shop.

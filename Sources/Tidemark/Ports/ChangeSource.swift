@@ -4,8 +4,12 @@
 public protocol ChangeSource: Sendable {
     /// The capture instances the source offers, by name; asks the catalog, so call it at start-up.
     ///
-    /// - Throws: `TidemarkError` naming the table and column when a type cannot be captured.
+    /// - Throws: `TidemarkError` when there is none, or none could be read.
     func captures() async throws -> [Capture]
+
+    /// The capture instances that cannot be carried, such as one with a column of an unknown type; they are not
+    /// among `captures`. The others go on without them.
+    func refusedCaptures() async throws -> [RefusedCapture]
 
     /// Where the log stands, for all captures in one cheap round trip.
     ///
@@ -50,6 +54,23 @@ public protocol ChangeSource: Sendable {
     ///
     /// Returns a sentence for the log when something was done.
     func maintain() async throws -> String?
+}
+
+extension ChangeSource {
+    /// None, for sources that refuse all captures or none.
+    public func refusedCaptures() async throws -> [RefusedCapture] { [] }
+}
+
+/// A capture instance that the source has and the pipeline cannot carry.
+public struct RefusedCapture: Sendable, Equatable {
+    public var instance: String
+    /// What to change so that it can be carried.
+    public var reason: TidemarkError
+
+    public init(instance: String, reason: TidemarkError) {
+        self.instance = instance
+        self.reason = reason
+    }
 }
 
 /// How far the source's log goes.

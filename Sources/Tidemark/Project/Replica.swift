@@ -1,3 +1,4 @@
+import Blocking
 public import DuckDB
 public import Foundation
 public import Logging

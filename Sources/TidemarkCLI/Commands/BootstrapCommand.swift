@@ -34,16 +34,26 @@ struct BootstrapCommand: AsyncParsableCommand {
         var isWaiting = false
         while true {
             do {
-                for line in try await Databases.bootstrap(settings) { Console.line(line) }
+                for line in try await Databases.bootstrap(settings, logger: settings.logger) { Console.line(line) }
                 return
             } catch let error as TidemarkError {
-                guard case .unavailable = error, ContinuousClock.now < deadline else { throw error }
+                guard error.mayPass, ContinuousClock.now < deadline else { throw error }
                 if !isWaiting {
                     Console.complaint("waiting up to \(wait.defaultValueDescription): \(error)")
                     isWaiting = true
                 }
                 try await Task.sleep(for: Self.retryInterval)
             }
+        }
+    }
+}
+
+extension TidemarkError {
+    /// Whether waiting may help a database that is starting.
+    fileprivate var mayPass: Bool {
+        switch self {
+        case .unavailable, .transient: true
+        default: false
         }
     }
 }

@@ -66,8 +66,8 @@ struct DemoCommand: AsyncParsableCommand {
 
     private func run(in place: DemoFolder, loading: EndableWork) async throws {
         let settings = try settings(in: place.url)
-        _ = try await Databases.bootstrap(settings)
-        let databases = try await Databases(settings)
+        _ = try await Databases.bootstrap(settings, logger: settings.logger)
+        let databases = try await Databases(settings, logger: settings.logger)
 
         let monitor = DemoMonitor(projections: settings.enabledProjections.map(\.definition.name))
         let pipeline = Pipeline(
@@ -89,7 +89,7 @@ struct DemoCommand: AsyncParsableCommand {
 
         let written: Int
         do {
-            let writer = try await Databases.writer(settings)
+            let writer = try await Databases.writer(settings, logger: settings.logger)
             written = try await loading.run { try await load(writer, monitor) }
             try await catchUp(monitor)
         } catch {

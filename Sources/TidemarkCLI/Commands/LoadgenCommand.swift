@@ -34,7 +34,7 @@ struct LoadgenCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try common.settings()
-        let writer = try await Databases.writer(settings)
+        let writer = try await Databases.writer(settings, logger: settings.logger)
         let start = ContinuousClock.now
         let loading = EndableWork()
         let written = try await Interruption.handled { signal, count in

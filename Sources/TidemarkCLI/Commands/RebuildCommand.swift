@@ -30,7 +30,7 @@ struct RebuildCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try common.settings()
         guard let definition = try settings.definitions(named: projection).first else { return }
-        let databases = try await Databases(settings)
+        let databases = try await Databases(settings, logger: settings.logger)
         let store = databases.serving
         let before = try await store.projection(projection)
         try await store.requestRebuild(projection: projection)

@@ -34,10 +34,10 @@ struct RunCommand: AsyncParsableCommand {
         // Whoever reads the log may go away; the pipeline stays.
         signal(SIGPIPE, SIG_IGN)
         let settings = try common.settings()
-        let logger = LoggerFactory(level: settings.logLevel, format: settings.logFormat).logger("tidemark")
+        let logger = settings.logger
         let progress = ProgressLog(logger: logger)
         let service = PipelineService(grace: Self.grace, logger: logger) {
-            let databases = try await Databases(settings)
+            let databases = try await Databases(settings, logger: logger)
             // Safe to repeat: control tables that a later version adds are made here too.
             try await databases.serving.bootstrap()
             return Pipeline(

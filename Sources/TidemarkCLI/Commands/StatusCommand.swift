@@ -23,7 +23,8 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try common.settings()
-        let report = try await StatusReport(databases: try await Databases(settings), settings: settings)
+        let report = try await StatusReport(
+            databases: try await Databases(settings, logger: settings.logger), settings: settings)
         Console.line(json ? try report.json() : report.text)
     }
 }

@@ -25,7 +25,7 @@ struct VerifyCommand: AsyncParsableCommand {
     func run() async throws {
         let settings = try common.settings()
         let report = try await VerifyReport(
-            databases: try await Databases(settings), settings: settings,
+            databases: try await Databases(settings, logger: settings.logger), settings: settings,
             definitions: try settings.definitions(named: projection), withSources: projection == nil)
         Console.line(report.text)
         if !report.isEqual { throw ExitCode.verificationFailed }

@@ -40,7 +40,8 @@ struct SettingLayers {
         let variables = environment.filter { !$0.value.isEmpty }
         let entries = try Self.entries(of: file, workingDirectory: workingDirectory)
 
-        let secrets: Set<String> = [SettingKey.sourceDSN.variable, SettingKey.servingDSN.variable]
+        let secrets = Set(
+            [SettingKey.sourceDSN, .servingDSN, .bootstrapSourceDSN, .bootstrapServingDSN].map(\.variable))
         let environmentLayer = Layer(
             reader: ConfigReader(
                 provider: EnvironmentVariablesProvider(

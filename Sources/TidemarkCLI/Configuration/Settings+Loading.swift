@@ -24,9 +24,13 @@ extension Settings {
         return Settings(
             source: try dsn(.sourceDSN, or: .sourceDSNFile, in: layers),
             serving: try dsn(.servingDSN, or: .servingDSNFile, in: layers),
+            bootstrapSource: try optionalDSN(.bootstrapSourceDSN, or: .bootstrapSourceDSNFile, in: layers),
+            bootstrapServing: try optionalDSN(.bootstrapServingDSN, or: .bootstrapServingDSNFile, in: layers),
             sourceName: try sourceName(value(.sourceName)),
             pollInterval: try duration(value(.pollInterval)),
             batchMaxRows: try count(value(.batchMaxRows)),
+            excludedColumns: try columns(value(.excludedColumns)),
+            capturePolling: try wholeSeconds(value(.capturePolling)),
             projectionInterval: projectionInterval,
             projectionsDirectory: directory?.text,
             projections: try projections(in: directory, layers: layers, interval: projectionInterval),
@@ -39,12 +43,21 @@ extension Settings {
     private static func dsn(
         _ key: SettingKey, or fileKey: SettingKey, in layers: SettingLayers
     ) throws -> DSN {
-        let setting =
-            try layers.find(key, or: fileKey)
-            ?? (key: key, found: SettingLayers.Found(text: key.defaultValue ?? "", place: key.variable))
-        let place = setting.found
+        if let dsn = try optionalDSN(key, or: fileKey, in: layers) { return dsn }
+        return try dsn(SettingLayers.Found(text: key.defaultValue ?? "", place: key.variable), isPath: false)
+    }
+
+    private static func optionalDSN(
+        _ key: SettingKey, or fileKey: SettingKey, in layers: SettingLayers
+    ) throws -> DSN? {
+        guard let setting = try layers.find(key, or: fileKey) else { return nil }
+        return try dsn(setting.found, isPath: setting.key == fileKey)
+    }
+
+    /// - Parameter isPath: whether the setting names a file that holds the DSN.
+    private static func dsn(_ place: SettingLayers.Found, isPath: Bool) throws -> DSN {
         var text = place.text
-        if setting.key == fileKey {
+        if isPath {
             guard let data = FileManager.default.contents(atPath: place.text),
                 let contents = String(data: data, encoding: .utf8)
             else {
@@ -54,19 +67,10 @@ extension Settings {
             text = contents.trimmingCharacters(in: .whitespacesAndNewlines)
             guard !text.isEmpty else { throw place.error("\(place.text) is empty; write the DSN into it") }
         }
-
-        let dsn: DSN
         do {
-            dsn = try DSN(text)
+            return try DSN(text)
         } catch {
             throw place.error("the DSN \(error)")
-        }
-        switch dsn {
-        case .sqlite:
-            return dsn
-        case .sqlServer, .odbc:
-            throw place.error(
-                "\(dsn) is on SQL Server, and this build has no SQL Server driver yet; use sqlite:PATH")
         }
     }
 
@@ -95,6 +99,23 @@ extension Settings {
             throw found.error("'\(found.text)' is not a duration; \(Duration.textHint)")
         }
         return duration
+    }
+
+    private static func wholeSeconds(_ found: SettingLayers.Found) throws -> Duration {
+        let duration = try duration(found)
+        // What sys.sp_cdc_change_job takes.
+        guard duration.components.attoseconds == 0, (1...86_400).contains(duration.components.seconds) else {
+            throw found.error("'\(found.text)' is not whole seconds, 1s to 86400s, which SQL Server counts in")
+        }
+        return duration
+    }
+
+    private static func columns(_ found: SettingLayers.Found) throws -> Set<String> {
+        let names = found.text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        for name in names where name.split(separator: ".").count != 2 {
+            throw found.error("'\(name)' is not capture_instance.column, such as dbo_shops.location")
+        }
+        return Set(names)
     }
 
     private static func count(_ found: SettingLayers.Found) throws -> Int {

@@ -11,12 +11,20 @@ struct Settings: Sendable {
     var source: DSN
     /// `SERVING_DSN`
     var serving: DSN
+    /// `BOOTSTRAP_SOURCE_DSN`: a login that may do more, for `bootstrap` alone.
+    var bootstrapSource: DSN?
+    /// `BOOTSTRAP_SERVING_DSN`
+    var bootstrapServing: DSN?
     /// `SOURCE_NAME`: the name the control tables keep watermarks under.
     var sourceName: String
     /// `POLL_INTERVAL`: pause between two looks at the source's log.
     var pollInterval: Duration
     /// `CDC_BATCH_MAX_ROWS`: changes in one window at most, unless a single transaction is larger.
     var batchMaxRows: Int
+    /// `CDC_EXCLUDE_COLUMNS`: captured columns to leave out, as `capture_instance.column`.
+    var excludedColumns: Set<String>
+    /// `CDC_CAPTURE_POLLING`: how often SQL Server's capture job looks into the log; `bootstrap` sets it.
+    var capturePolling: Duration
     /// `PROJECTION_INTERVAL`: pause between two runs of a projection that names none.
     var projectionInterval: Duration
     /// `PROJECTIONS_DIR`; `nil` stands for the projections built into the binary.
@@ -52,9 +60,15 @@ enum SettingKey: String, CaseIterable, Sendable {
     case sourceDSNFile = "source_dsn_file"
     case servingDSN = "serving_dsn"
     case servingDSNFile = "serving_dsn_file"
+    case bootstrapSourceDSN = "bootstrap_source_dsn"
+    case bootstrapSourceDSNFile = "bootstrap_source_dsn_file"
+    case bootstrapServingDSN = "bootstrap_serving_dsn"
+    case bootstrapServingDSNFile = "bootstrap_serving_dsn_file"
     case sourceName = "source_name"
     case pollInterval = "poll_interval"
     case batchMaxRows = "cdc_batch_max_rows"
+    case excludedColumns = "cdc_exclude_columns"
+    case capturePolling = "cdc_capture_polling"
     case projectionInterval = "projection_interval"
     case projectionsDirectory = "projections_dir"
     case stateDirectory = "state_dir"
@@ -79,7 +93,12 @@ enum SettingKey: String, CaseIterable, Sendable {
         case .logLevel: "info"
         case .logFormat: "text"
         case .duckDBMemoryLimit: "1GB"
-        case .sourceDSNFile, .servingDSNFile, .projectionsDirectory: nil
+        // SQL Server's own five seconds are most of the latency a user sees.
+        case .capturePolling: "1s"
+        case .excludedColumns: ""
+        case .sourceDSNFile, .servingDSNFile, .projectionsDirectory, .bootstrapSourceDSN, .bootstrapSourceDSNFile,
+            .bootstrapServingDSN, .bootstrapServingDSNFile:
+            nil
         }
     }
 }

@@ -1,4 +1,5 @@
 import GRDB
+import TestSupport
 
 /// What both databases hold, compared by plain SQL in SQLite: a path that shares nothing with the pipeline.
 struct Truth {

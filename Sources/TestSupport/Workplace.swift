@@ -1,32 +1,31 @@
 import Foundation
-import GRDB
 import Synchronization
-import Testing
+package import Testing
 
 /// A folder in which `tidemark` is run as its users run it, removed with the value.
 ///
 /// Both databases are in `data/`, as by default; the environment holds nothing but what is said here.
-final class Workplace: Sendable {
+package final class Workplace: Sendable {
     /// What a run of a command left.
-    struct Outcome {
-        let end: ChildProcess.End
-        let output: String
-        let errors: String
+    package struct Outcome {
+        package let end: ChildProcess.End
+        package let output: String
+        package let errors: String
 
-        var lines: [String] { Workplace.lines(output) }
-        var errorLines: [String] { Workplace.lines(errors) }
+        package var lines: [String] { Workplace.lines(output) }
+        package var errorLines: [String] { Workplace.lines(errors) }
     }
 
     /// A command that runs, and what it has written.
-    struct Running {
-        let process: ChildProcess
-        let outputFile: String
-        let errorFile: String
+    package struct Running {
+        package let process: ChildProcess
+        package let outputFile: String
+        package let errorFile: String
 
-        var output: String { Workplace.read(outputFile) }
-        var errors: String { Workplace.read(errorFile) }
+        package var output: String { Workplace.read(outputFile) }
+        package var errors: String { Workplace.read(errorFile) }
 
-        func ended(within limit: Duration = patience) async throws -> Outcome {
+        package func ended(within limit: Duration = patience) async throws -> Outcome {
             let end: ChildProcess.End
             do {
                 end = try await process.wait(within: limit)
@@ -37,7 +36,7 @@ final class Workplace: Sendable {
         }
 
         /// Waits until standard error has `text`; an end of the process before is an error.
-        func logs(_ text: String, within limit: Duration = patience) async throws {
+        package func logs(_ text: String, within limit: Duration = patience) async throws {
             var hasEnded = false
             do {
                 try await eventually("the log says '\(text)'", within: limit) {
@@ -54,7 +53,7 @@ final class Workplace: Sendable {
         }
 
         /// Ends a service as an operator does, and checks that it keeps its promise.
-        func stop(_ signal: Int32 = SIGTERM, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+        package func stop(_ signal: Int32 = SIGTERM, sourceLocation: SourceLocation = #_sourceLocation) async throws {
             let start = ContinuousClock.now
             process.send(signal)
             let outcome = try await ended()
@@ -64,12 +63,12 @@ final class Workplace: Sendable {
         }
     }
 
-    let path: String
+    package let path: String
     private let environment: [String: String]
     private let count = Mutex(0)
 
     /// - Parameter environment: besides what makes the pipeline look often, so that tests take less time.
-    init(environment: [String: String] = [:]) throws {
+    package init(environment: [String: String] = [:]) throws {
         path = NSTemporaryDirectory() + "tidemark-command-\(UUID().uuidString.prefix(8))"
         for folder in ["", "/tmp", "/logs"] {
             try FileManager.default.createDirectory(atPath: path + folder, withIntermediateDirectories: true)
@@ -80,7 +79,7 @@ final class Workplace: Sendable {
     }
 
     /// A workplace whose databases are bootstrapped.
-    static func bootstrapped(environment: [String: String] = [:]) async throws -> Workplace {
+    package static func bootstrapped(environment: [String: String] = [:]) async throws -> Workplace {
         let place = try Workplace(environment: environment)
         let outcome = try await place.run("bootstrap")
         try #require(outcome.end == .exit(0), "\(outcome.errors)")
@@ -89,23 +88,23 @@ final class Workplace: Sendable {
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
-    func file(_ name: String) -> String { "\(path)/\(name)" }
+    package func file(_ name: String) -> String { "\(path)/\(name)" }
 
-    func write(_ text: String, to name: String) throws {
+    package func write(_ text: String, to name: String) throws {
         let url = URL(filePath: file(name))
         try FileManager.default.createDirectory(at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
         try Data(text.utf8).write(to: url)
     }
 
-    func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: file(name)) }
+    package func exists(_ name: String) -> Bool { FileManager.default.fileExists(atPath: file(name)) }
 
-    func contents(of folder: String) throws -> [String] {
+    package func contents(of folder: String) throws -> [String] {
         try FileManager.default.contentsOfDirectory(atPath: file(folder)).sorted()
     }
 
     // MARK: Commands
 
-    func start(
+    package func start(
         _ arguments: String..., environment: [String: String] = [:], directory: String = ""
     ) throws -> Running {
         try start(arguments, environment: environment, directory: directory)
@@ -124,35 +123,35 @@ final class Workplace: Sendable {
     }
 
     /// Runs a command to its end.
-    func run(
+    package func run(
         _ arguments: String..., environment: [String: String] = [:], directory: String = ""
     ) async throws -> Outcome {
         try await start(arguments, environment: environment, directory: directory).ended()
     }
 
     /// Starts a command on a terminal.
-    func start(_ arguments: String..., on terminal: PseudoTerminal) throws -> ChildProcess {
+    package func start(_ arguments: String..., on terminal: PseudoTerminal) throws -> ChildProcess {
         try ChildProcess(
             try Self.binary(), arguments, environment: environment.merging(["TERM": "xterm"]) { $1 }, directory: path,
             output: .terminal(terminal))
     }
 
     /// Starts a command whose log nobody reads any more.
-    func startUnread(_ arguments: String...) throws -> ChildProcess {
+    package func startUnread(_ arguments: String...) throws -> ChildProcess {
         try ChildProcess(
             try Self.binary(), arguments, environment: environment, directory: path,
             output: .brokenPipe(output: file("logs/unread.out")))
     }
 
     /// Starts the service and waits until its loops work.
-    func startPipeline(environment: [String: String] = [:]) async throws -> Running {
+    package func startPipeline(environment: [String: String] = [:]) async throws -> Running {
         let running = try start("run", environment: environment)
         try await running.logs("running")
         return running
     }
 
     /// Waits until every enabled projection is true at the end of the source's log.
-    func caughtUp(within limit: Duration = patience, environment: [String: String] = [:]) async throws {
+    package func caughtUp(within limit: Duration = patience, environment: [String: String] = [:]) async throws {
         var last = ""
         do {
             try await eventually("the projections have caught up", within: limit) {
@@ -179,31 +178,6 @@ final class Workplace: Sendable {
             }, "there is no tidemark beside the tests")
     }
 
-    // MARK: Databases, as another program uses them
-
-    func source(_ sql: String) throws { try execute(sql, "data/source.db") }
-    func serving(_ sql: String) throws { try execute(sql, "data/serving.db") }
-
-    private func execute(_ sql: String, _ database: String) throws {
-        try connect(database).writeWithoutTransaction { try $0.execute(sql: sql) }
-    }
-
-    /// The first value of the first row.
-    func sourceValue(_ sql: String) throws -> String? { try value(sql, "data/source.db") }
-    func servingValue(_ sql: String) throws -> String? { try value(sql, "data/serving.db") }
-
-    private func value(_ sql: String, _ database: String) throws -> String? {
-        try connect(database).read { try String.fetchOne($0, sql: sql) }
-    }
-
-    func connect(_ database: String) throws -> DatabaseQueue {
-        var configuration = Configuration()
-        configuration.busyMode = .timeout(30)
-        // For tests that hold a lock for a while.
-        configuration.allowsUnsafeTransactions = true
-        return try DatabaseQueue(path: file(database), configuration: configuration)
-    }
-
     // MARK: Text
 
     private static func read(_ file: String) -> String {
@@ -217,42 +191,44 @@ final class Workplace: Sendable {
 }
 
 /// What `tidemark status --json` prints.
-struct Status: Decodable {
-    struct Capture: Decodable {
-        let capture: String
-        let status: String
-        let lastIngestedLsn: String
-        let lastCommitTime: String?
-        let lagSeconds: Double?
-        let rowsIngested: Int
-        let lastError: String?
+package struct Status: Decodable {
+    package struct Capture: Decodable {
+        package let capture: String
+        package let status: String
+        package let lastIngestedLsn: String
+        package let lastCommitTime: String?
+        package let lagSeconds: Double?
+        package let rowsIngested: Int
+        package let lastError: String?
     }
 
-    struct Projection: Decodable {
-        let projection: String
-        let enabled: Bool
-        let status: String
-        let asOfLsn: String?
-        let asOfTime: String?
-        let lagSeconds: Double?
-        let rowsWritten: Int
-        let builtAt: String?
-        let lastError: String?
+    package struct Projection: Decodable {
+        package let projection: String
+        package let enabled: Bool
+        package let status: String
+        package let asOfLsn: String?
+        package let asOfTime: String?
+        package let lagSeconds: Double?
+        package let rowsWritten: Int
+        package let builtAt: String?
+        package let lastError: String?
     }
 
-    let source: String
-    let serving: String
-    let sourceMaxLsn: String
-    let sourceMaxCommitTime: String?
-    let captures: [Capture]
-    let projections: [Projection]
+    package let source: String
+    package let serving: String
+    package let sourceMaxLsn: String
+    package let sourceMaxCommitTime: String?
+    package let captures: [Capture]
+    package let projections: [Projection]
 
-    init(_ text: String) throws {
+    package init(_ text: String) throws {
         let decoder = JSONDecoder()
         decoder.keyDecodingStrategy = .convertFromSnakeCase
         self = try decoder.decode(Status.self, from: Data(text.utf8))
     }
 
-    func capture(_ name: String) throws -> Capture { try #require(captures.first { $0.capture == name }) }
-    func projection(_ name: String) throws -> Projection { try #require(projections.first { $0.projection == name }) }
+    package func capture(_ name: String) throws -> Capture { try #require(captures.first { $0.capture == name }) }
+    package func projection(_ name: String) throws -> Projection {
+        try #require(projections.first { $0.projection == name })
+    }
 }

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 import Synchronization
 
 #if canImport(Darwin)
@@ -10,9 +10,9 @@ import Glibc
 /// A program as a process in a group of its own, its output in files or on a pseudo-terminal.
 ///
 /// The whole group is killed with the value, so that no test leaves anything running.
-final class ChildProcess: Sendable {
+package final class ChildProcess: Sendable {
     /// Where standard output and standard error go.
-    enum Output {
+    package enum Output {
         case files(output: String, errors: String)
         /// Standard output to a file, standard error to a pipe that nobody reads any more.
         case brokenPipe(output: String)
@@ -21,11 +21,11 @@ final class ChildProcess: Sendable {
     }
 
     /// How a process ended.
-    enum End: Equatable, CustomStringConvertible {
+    package enum End: Equatable, CustomStringConvertible {
         case exit(Int32)
         case signal(Int32)
 
-        var description: String {
+        package var description: String {
             switch self {
             case .exit(let code): "exit code \(code)"
             case .signal(let number): "signal \(number)"
@@ -33,11 +33,13 @@ final class ChildProcess: Sendable {
         }
     }
 
-    let identifier: pid_t
+    package let identifier: pid_t
     private let end = Mutex<End?>(nil)
 
     /// Starts `program`. Signals have their default effect in it, whatever this process does with them.
-    init(_ program: String, _ arguments: [String], environment: [String: String], directory: String, output: Output)
+    package init(
+        _ program: String, _ arguments: [String], environment: [String: String], directory: String, output: Output
+    )
         throws
     {
         #if canImport(Darwin)
@@ -101,7 +103,7 @@ final class ChildProcess: Sendable {
     }
 
     /// Sends a signal to the process itself; nothing when it has ended.
-    func send(_ signal: Int32) {
+    package func send(_ signal: Int32) {
         end.withLock { end in
             // Nobody waits for it while the lock is held, so the number is still this process's.
             if end == nil { kill(identifier, signal) }
@@ -109,7 +111,7 @@ final class ChildProcess: Sendable {
     }
 
     /// How the process has ended; `nil` while it runs.
-    var ended: End? {
+    package var ended: End? {
         end.withLock { end in
             guard end == nil else { return end }
             var status: Int32 = 0
@@ -121,26 +123,26 @@ final class ChildProcess: Sendable {
     }
 
     /// Waits for the end; one that does not come in time is an error.
-    func wait(within limit: Duration = patience) async throws -> End {
+    package func wait(within limit: Duration = patience) async throws -> End {
         try await eventually("the process ends", within: limit) { self.ended != nil }
         return ended!
     }
 
     /// Kills the process with SIGKILL and waits until it is gone.
-    func killAndWait() async throws {
+    package func killAndWait() async throws {
         send(SIGKILL)
         _ = try await wait()
     }
 }
 
 /// A pseudo-terminal, read to its end.
-final class PseudoTerminal: Sendable {
+package final class PseudoTerminal: Sendable {
     /// The device a process opens.
-    let name: String
+    package let name: String
     private let controller: Int32
     private let bytes = Mutex<[UInt8]>([])
 
-    init(columns: UInt16, rows: UInt16 = 40) throws {
+    package init(columns: UInt16, rows: UInt16 = 40) throws {
         var size = winsize(ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0)
         var (controller, device): (Int32, Int32) = (-1, -1)
         guard openpty(&controller, &device, nil, nil, &size) == 0 else { throw POSIXError(.ENOTTY) }
@@ -166,5 +168,5 @@ final class PseudoTerminal: Sendable {
         }
     }
 
-    var text: String { String(decoding: bytes.withLock { $0 }, as: UTF8.self) }
+    package var text: String { String(decoding: bytes.withLock { $0 }, as: UTF8.self) }
 }

@@ -1,15 +1,15 @@
 /// How long anything may take that takes a moment: far more than it needs, on the busiest machine.
-let patience: Duration = .seconds(60)
+package let patience: Duration = .seconds(60)
 
 /// What did not happen in time.
-struct TimedOut: Error, CustomStringConvertible {
-    let description: String
+package struct TimedOut: Error, CustomStringConvertible {
+    package let description: String
 }
 
 /// Waits until `condition` holds.
 ///
 /// - Throws: `TimedOut` when it does not within `limit`, and what `condition` throws.
-func eventually(
+package func eventually(
     _ what: String, within limit: Duration = patience, _ condition: () async throws -> Bool
 ) async throws {
     let deadline = ContinuousClock.now + limit

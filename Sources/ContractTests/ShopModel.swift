@@ -2,45 +2,72 @@
 ///
 /// Nothing here comes from the code under test: rows are in dictionaries, money in whole cents of an `Int128`,
 /// and the projections are computed from the sentences that define them, not by SQL.
-struct ShopModel: Sendable {
-    struct Customer: Sendable {
-        var segment: String?
-        var isActive: Bool
+package struct ShopModel: Sendable {
+    package struct Customer: Sendable {
+        package var segment: String?
+        package var isActive: Bool
         /// Microseconds since 1970, as are all times.
-        var updatedAt: Int64
+        package var updatedAt: Int64
         /// The clock's value at the row's latest change.
-        var clock: Int64
+        package var clock: Int64
+
+        package init(segment: String?, isActive: Bool, updatedAt: Int64, clock: Int64) {
+            self.segment = segment
+            self.isActive = isActive
+            self.updatedAt = updatedAt
+            self.clock = clock
+        }
     }
 
-    struct Order: Sendable {
-        var customer: Int64?
+    package struct Order: Sendable {
+        package var customer: Int64?
         /// Cents.
-        var amount: Int128?
-        var status: String?
-        var createdAt: Int64?
-        var updatedAt: Int64
-        var clock: Int64
+        package var amount: Int128?
+        package var status: String?
+        package var createdAt: Int64?
+        package var updatedAt: Int64
+        package var clock: Int64
+
+        package init(
+            customer: Int64?, amount: Int128?, status: String?, createdAt: Int64?, updatedAt: Int64, clock: Int64
+        ) {
+            self.customer = customer
+            self.amount = amount
+            self.status = status
+            self.createdAt = createdAt
+            self.updatedAt = updatedAt
+            self.clock = clock
+        }
     }
 
-    struct Payment: Sendable {
-        var order: Int64?
+    package struct Payment: Sendable {
+        package var order: Int64?
         /// Cents.
-        var amount: Int128?
-        var paidAt: Int64?
-        var clock: Int64
+        package var amount: Int128?
+        package var paidAt: Int64?
+        package var clock: Int64
+
+        package init(order: Int64?, amount: Int128?, paidAt: Int64?, clock: Int64) {
+            self.order = order
+            self.amount = amount
+            self.paidAt = paidAt
+            self.clock = clock
+        }
     }
 
-    var customers: [Int64: Customer] = [:]
-    var orders: [Int64: Order] = [:]
-    var payments: [Int64: Payment] = [:]
+    package var customers: [Int64: Customer] = [:]
+    package var orders: [Int64: Order] = [:]
+    package var payments: [Int64: Payment] = [:]
+
+    package init() {}
 }
 
 /// A projection's rows by key, every value as the text the serving database holds; `nil` for NULL.
-typealias ProjectionRows = [[String?]: [String?]]
+package typealias ProjectionRows = [[String?]: [String?]]
 
 extension ShopModel {
     /// `orders_kpi_by_minute_segment`.
-    var kpi: ProjectionRows {
+    package var kpi: ProjectionRows {
         struct Sums {
             var orders = 0
             var amount: Int128 = 0
@@ -69,7 +96,7 @@ extension ShopModel {
     }
 
     /// `orders_latest`.
-    var latest: ProjectionRows {
+    package var latest: ProjectionRows {
         Dictionary(
             uniqueKeysWithValues: orders.map { id, order in
                 let customer = order.customer.flatMap { customers[$0] }
@@ -84,7 +111,7 @@ extension ShopModel {
     }
 
     /// `customer_lifetime_value`, of the examples.
-    var lifetimeValue: ProjectionRows {
+    package var lifetimeValue: ProjectionRows {
         var ordersOf: [Int64: [Order]] = [:]
         for order in orders.values {
             if let customer = order.customer { ordersOf[customer, default: []].append(order) }
@@ -108,7 +135,7 @@ extension ShopModel {
     }
 
     /// `orders_by_status`, a projection of the tests that has no affected.sql; `wide` is its changed definition.
-    func byStatus(wide: Bool) -> ProjectionRows {
+    package func byStatus(wide: Bool) -> ProjectionRows {
         Dictionary(grouping: orders.values, by: { $0.status.map(Text.exact) ?? "(none)" }).reduce(into: [:]) {
             rows, group in
             let row = [
@@ -122,27 +149,27 @@ extension ShopModel {
 }
 
 /// Values as the serving database writes them, formatted independently of the product.
-enum Text {
+package enum Text {
     /// `text` with everything but printable ASCII escaped: Swift takes some different texts for equal (a letter
     /// and its accent, apart or in one), databases do not.
-    static func exact(_ text: String) -> String {
+    package static func exact(_ text: String) -> String {
         guard !text.utf8.allSatisfy({ (0x20..<0x7F).contains($0) && $0 != 0x5C }) else { return text }
         return text.unicodeScalars.map { $0.isASCII && $0.value >= 0x20 && $0 != "\\" ? "\($0)" : "\\u{\($0.value)}" }
             .joined()
     }
 
-    static func modulo(_ value: Int64, _ divisor: Int64) -> Int64 {
+    package static func modulo(_ value: Int64, _ divisor: Int64) -> Int64 {
         let rest = value % divisor
         return rest < 0 ? rest + divisor : rest
     }
 
-    static func padded(_ value: some BinaryInteger, _ width: Int) -> String {
+    package static func padded(_ value: some BinaryInteger, _ width: Int) -> String {
         let digits = String(value)
         return String(repeating: "0", count: max(0, width - digits.count)) + digits
     }
 
     /// `YYYY-MM-DD HH:MM:SS[.ffffff]`.
-    static func time(_ microseconds: Int64) -> String {
+    package static func time(_ microseconds: Int64) -> String {
         let inDay = modulo(microseconds, 86_400_000_000)
         var days = (microseconds - inDay) / 86_400_000_000
         // Counted up year by year and month by month: slow, and plainly right.
@@ -171,19 +198,19 @@ enum Text {
     }
 
     /// A number of cents with two digits after the point.
-    static func cents(_ value: Int128) -> String {
+    package static func cents(_ value: Int128) -> String {
         let magnitude = value.magnitude
         return (value < 0 ? "-" : "") + "\(magnitude / 100)." + padded(magnitude % 100, 2)
     }
 
     /// The two digits of a byte.
-    static func hex(_ byte: UInt8) -> String {
+    package static func hex(_ byte: UInt8) -> String {
         let digits = String(byte, radix: 16, uppercase: true)
         return byte < 16 ? "0" + digits : digits
     }
 
     /// The hexadecimal digits of the LSN of a value of the source's clock.
-    static func lsn(_ clock: Int64) -> String {
+    package static func lsn(_ clock: Int64) -> String {
         let digits = String(clock, radix: 16, uppercase: true)
         return String(repeating: "0", count: 16 - digits.count) + digits + "0000"
     }

@@ -7,14 +7,15 @@ import Darwin
 #endif
 
 /// A TCP proxy on the loopback interface, to cut connections with.
-final class Proxy: @unchecked Sendable {
-    let port: Int
+package final class Proxy: @unchecked Sendable {
+    package let port: Int
     private let listener: Listener
     private let lock = NSLock()
     // Guarded by `lock`.
     private var sockets: [Int32] = []
+    private var isDown = false
 
-    init(to target: Int) throws {
+    package init(to target: Int) throws {
         listener = try Listener()
         port = listener.port
         let socket = listener.socket
@@ -22,7 +23,7 @@ final class Proxy: @unchecked Sendable {
             while true {
                 let client = accept(socket, nil, nil)
                 guard client >= 0, let self else { return }
-                guard let server = Self.connect(target) else {
+                guard !self.lock.withLock({ self.isDown }), let server = Self.connect(target) else {
                     close(client)
                     continue
                 }
@@ -39,12 +40,20 @@ final class Proxy: @unchecked Sendable {
     }
 
     /// Ends all connections at once; new ones are possible.
-    func cut() {
+    package func cut() {
         lock.withLock {
             for socket in sockets { shutdown(socket, Int32(SHUT_RDWR)) }
             sockets = []
         }
     }
+
+    /// Ends all connections and refuses new ones, until `up`.
+    package func down() {
+        lock.withLock { isDown = true }
+        cut()
+    }
+
+    package func up() { lock.withLock { isDown = false } }
 
     private static func connect(_ port: Int) -> Int32? {
         #if canImport(Glibc)

@@ -17,7 +17,8 @@ public final class ThreadExecutor: SerialExecutor {
         let queue = JobQueue()
         self.queue = queue
         let thread = Thread { queue.run() }
-        // As on a main thread: planning deep SQL recurses further than macOS's 512 KiB for others.
+        // As on a main thread: planning deep SQL recurses further, and drivers expect more, than macOS's 512 KiB for
+        // others.
         thread.stackSize = 8 << 20
         thread.start()
         // Set by the thread itself and once it has started: Foundation names no other on Linux.
@@ -46,7 +47,7 @@ public final class ThreadExecutor: SerialExecutor {
         try await run(Once(body))
     }
 
-    func run<Success>(_ work: Once<Success, any Error>) async throws -> sending Success {
+    package func run<Success>(_ work: Once<Success, any Error>) async throws -> sending Success {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Success, any Error>) in
             queue.add { [self] in
                 withExtendedLifetime(self) { continuation.resume(with: Swift.Result { try work.body() }) }
@@ -63,17 +64,17 @@ public final class ThreadExecutor: SerialExecutor {
     }
 
     /// Runs a function on the thread, later, and does not wait for it.
-    func later(_ body: sending @escaping () -> Void) {
+    package func later(_ body: sending @escaping () -> Void) {
         let work = Once(body)
         queue.add { [self] in withExtendedLifetime(self) { work.body() } }
     }
 }
 
 /// Carries a closure that was sent, and nothing else refers to, over to the thread that calls it once.
-struct Once<Success, Failure: Error>: @unchecked Sendable {
-    let body: () throws(Failure) -> Success
+package struct Once<Success, Failure: Error>: @unchecked Sendable {
+    package let body: () throws(Failure) -> Success
 
-    init(_ body: sending @escaping () throws(Failure) -> Success) {
+    package init(_ body: sending @escaping () throws(Failure) -> Success) {
         self.body = body
     }
 }

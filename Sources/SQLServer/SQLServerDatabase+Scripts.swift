@@ -1,0 +1,107 @@
+import Foundation
+import ODBC
+import Tidemark
+
+extension SQLServerDatabase {
+    /// Runs a script, batch by batch, and returns what it printed.
+    ///
+    /// - Parameters:
+    ///   - name: for errors, e.g. `sql/source/003_cdc.sql`.
+    ///   - variables: what `$(NAME)` stands for. Never part of an error.
+    @discardableResult
+    public func apply(script text: String, name: String, variables: [String: String] = [:]) async throws -> [String] {
+        let script: SQLScript
+        do {
+            script = try SQLScript(text, variables: variables)
+        } catch {
+            throw TidemarkError.configuration("\(name), \(error)")
+        }
+        return try await run { connection in
+            var printed: [String] = []
+            for batch in script.batches {
+                for _ in 0..<batch.count {
+                    do {
+                        try connection.execute(batch.sql)
+                    } catch let error as ODBCError {
+                        // In place of the SQL, which may hold a password by now.
+                        throw ODBCError.statement(
+                            sql: "the batch from line \(batch.firstLine) of \(name)", records: error.records)
+                    }
+                    printed += connection.warnings.compactMap(\.printed)
+                }
+            }
+            return printed
+        }
+    }
+}
+
+extension Diagnostic {
+    /// What PRINT said; `nil` for the server's notes about the session's database and language.
+    fileprivate var printed: String? {
+        guard ![5_701, 5_703].contains(nativeCode), let end = message.range(of: "[SQL Server]", options: .backwards)
+        else { return nil }
+        return String(message[end.upperBound...])
+    }
+}
+
+/// Makes what is missing of a database on SQL Server from scripts.
+public struct SQLServerBootstrap: Sendable {
+    private let dsn: SQLServerDSN
+    private let role: String
+    private let variables: [String: String]
+
+    /// - Parameters:
+    ///   - dsn: a login that may do what the scripts do.
+    ///   - role: `source` or `serving`, for messages.
+    ///   - variables: what `$(NAME)` stands for in the scripts; `DATABASE` is the DSN's.
+    public init(_ dsn: SQLServerDSN, role: String, variables: [String: String]) throws {
+        guard let database = dsn.database else {
+            throw TidemarkError.configuration("\(dsn) names no database; add ?database=name, or Database=name")
+        }
+        self.dsn = dsn
+        self.role = role
+        self.variables = variables.merging(["DATABASE": database]) { mine, _ in mine }
+    }
+
+    /// Runs the script that makes the database: in `master` when it is missing, otherwise where it says what could be
+    /// better.
+    public func createDatabase(_ script: (name: String, text: String)) async throws -> [String] {
+        let server = try SQLServerDatabase(dsn.with(database: "master"), role: role)
+        let isMissing: Bool
+        do {
+            isMissing = try await server.run { [name = dsn.database ?? ""] connection in
+                try connection.scalar("SELECT COUNT(*) FROM sys.databases WHERE name = ?", [.string(name)]).int64 == 0
+            }
+        } catch TidemarkError.unavailable {
+            // A user of one database of Azure's may not look into master, and the database is there.
+            isMissing = false
+        }
+        let database = isMissing ? server : try SQLServerDatabase(dsn, role: role)
+        return try await database.apply(script: script.text, name: script.name, variables: variables)
+    }
+
+    /// Runs a script in the database.
+    public func apply(_ script: (name: String, text: String)) async throws -> [String] {
+        try await SQLServerDatabase(dsn, role: role)
+            .apply(script: script.text, name: script.name, variables: variables)
+    }
+
+    /// Tables of the database that are none of SQL Server's own, `schema.table` with their columns in order.
+    public func tables() async throws -> [String: [String]] {
+        let rows = try await SQLServerDatabase(dsn, role: role).run { connection in
+            try connection.query(
+                """
+                SELECT SCHEMA_NAME(t.schema_id), t.name, c.name
+                FROM sys.tables AS t JOIN sys.columns AS c ON c.object_id = t.object_id
+                WHERE t.is_ms_shipped = 0 AND SCHEMA_NAME(t.schema_id) <> N'cdc' AND t.name <> N'systranschemas'
+                ORDER BY t.object_id, c.column_id
+                """
+            ).rows()
+        }
+        var tables: [String: [String]] = [:]
+        for row in rows {
+            tables["\(row[0].string ?? "").\(row[1].string ?? "")", default: []].append(row[2].string ?? "")
+        }
+        return tables
+    }
+}

@@ -1,0 +1,74 @@
+import Foundation
+import ODBC
+import Tidemark
+
+/// The ODBC drivers for SQL Server that are installed.
+public struct SQLServerDrivers: Sendable {
+    enum Family: Sendable { case freeTDS, microsoft }
+
+    struct Driver: Sendable {
+        let name: String
+        let family: Family
+    }
+
+    private let installed: [Driver]
+
+    /// - Parameter names: as the driver manager lists them.
+    public init(names: [String]) {
+        installed = names.compactMap { name in Self.family(name).map { Driver(name: name, family: $0) } }
+    }
+
+    /// What the driver manager of this machine lists, and FreeTDS where Debian puts it.
+    public static func ofThisMachine() throws -> SQLServerDrivers {
+        SQLServerDrivers(
+            names: try Environment().drivers() + freeTDSPaths.filter({ FileManager.default.fileExists(atPath: $0) }))
+    }
+
+    private static let freeTDSPaths = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map {
+        "/usr/lib/\($0)/odbc/libtdsodbc.so"
+    }
+
+    static let microsoftHint =
+        "install Microsoft's ODBC Driver 18 and add driver=ODBC%20Driver%2018%20for%20SQL%20Server"
+
+    private static func family(_ name: String) -> Family? {
+        let name = name.lowercased()
+        if name.contains("freetds") || name.contains("tdsodbc") { return .freeTDS }
+        if name.contains("odbc driver") && name.contains("sql server") || name.contains("msodbcsql") {
+            return .microsoft
+        }
+        return nil
+    }
+
+    /// The driver the DSN names, or the one to take: FreeTDS unless only Microsoft's can do what is asked for.
+    func driver(for address: SQLServerAddress) throws(DSNError) -> Driver {
+        if let name = address.options[.driver] {
+            guard let family = Self.family(name) else {
+                throw DSNError(
+                    """
+                    names a driver that is neither FreeTDS nor one of Microsoft's; for another one write an ODBC \
+                    connection string, Driver=…;Server=…
+                    """)
+            }
+            return Driver(name: name, family: family)
+        }
+        let needsMicrosoft = address.encryption == .strict || address.authentication != .sqlPassword
+        let microsoft = installed.last { $0.family == .microsoft }
+        guard let found = needsMicrosoft ? microsoft : installed.first(where: { $0.family == .freeTDS }) ?? microsoft
+        else {
+            guard !needsMicrosoft else {
+                throw DSNError(
+                    """
+                    asks for \(address.encryption == .strict ? "encrypt=strict" : "Entra authentication"), which only \
+                    Microsoft's driver has; \(Self.microsoftHint)
+                    """)
+            }
+            throw DSNError(
+                """
+                is on SQL Server, and no ODBC driver for it is installed; install FreeTDS (tdsodbc), or Microsoft's ODBC \
+                Driver 18
+                """)
+        }
+        return found
+    }
+}

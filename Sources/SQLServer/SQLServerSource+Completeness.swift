@@ -1,0 +1,88 @@
+import Foundation
+import ODBC
+import Synchronization
+public import Tidemark
+
+extension SQLServerSource {
+    /// How long the capture job is given to catch up with what was committed before the question.
+    static let catchUpTime: Duration = .seconds(15)
+    private static let catchUpPoll: TimeInterval = 0.25
+
+    /// Rows that may be waiting for the capture job; with more than that the table is read rather than waited for.
+    private static let unseenRows = 100_000
+
+    /// Whether every row the table has held since the capture's min LSN was inserted after it.
+    ///
+    /// Needs SELECT on the change table, and the capture job to catch up while this waits; otherwise the answer is no,
+    /// and the table is read once.
+    ///
+    /// Not only the rows of now count: one that was there at the min LSN and has been changed or deleted since would be
+    /// missing from the states in between; its first change is no insert. Since the capture job is behind, a row of now
+    /// may have no change yet, and neither may one that was deleted just before. So the change table is looked at when
+    /// the log has passed the moment at which the table was looked at.
+    public func isComplete(_ capture: Capture) async throws -> Bool {
+        let minLSN: LSN? = try await database.run { [self] connection in
+            try reading(capture, connection) { entry in
+                guard let table = entry.source, let changes = entry.readableChangeTable else { return nil }
+                defer { _ = try? connection.execute("IF OBJECT_ID(N'tempdb..#unseen') IS NOT NULL DROP TABLE #unseen") }
+                let minLSN = try Self.minLSN(capture, connection)
+                guard minLSN > .zero, try Self.collectUnseen(capture, table, changes, minLSN, connection) else {
+                    return nil
+                }
+                let mark = try Self.mark(connection)
+                let deadline = ContinuousClock.now + Self.catchUpTime
+                while !Self.hasPassed(mark, try Self.bounds(connection)) {
+                    guard ContinuousClock.now < deadline else { return nil }
+                    Thread.sleep(forTimeInterval: Self.catchUpPoll)
+                }
+                let hasOlderRows = try Self.hasOlderRows(capture, entry, changes, minLSN, connection)
+                let isKept = try Self.minLSN(capture, connection) == minLSN
+                return !hasOlderRows && isKept ? minLSN : nil
+            }
+        }
+        guard let minLSN else { return false }
+        state.withLock { $0.completeAt[capture.instance] = minLSN }
+        return true
+    }
+
+    static func minLSN(_ capture: Capture, _ connection: Connection) throws -> LSN {
+        let sql = "SELECT CAST(sys.fn_cdc_get_min_lsn(\(literal(capture.instance))) AS varbinary(10)) AS min_lsn"
+        return try connection.scalar(sql).lsn() ?? .zero
+    }
+
+    /// Puts the keys of rows without a change into `#unseen`; `false` when there are too many.
+    private static func collectUnseen(
+        _ capture: Capture, _ table: ObjectName, _ changes: ObjectName, _ minLSN: LSN, _ connection: Connection
+    ) throws -> Bool {
+        try connection.execute(
+            """
+            SELECT TOP (\(unseenRows + 1)) \(list(capture.key, of: "s")) INTO #unseen FROM \(table) AS s
+            WHERE NOT EXISTS (
+                SELECT 1 FROM \(changes) AS c WHERE c.[__$start_lsn] >= \(minLSN) AND c.[__$operation] IN (2, 4)
+                    AND \(equal(capture.key, "c", "s")))
+            """)
+        let count = try connection.scalar("SELECT COUNT_BIG(*) FROM #unseen").int64 ?? 0
+        return count <= unseenRows
+    }
+
+    /// Whether a row still has no change, or the first change of one is no insert.
+    private static func hasOlderRows(
+        _ capture: Capture, _ entry: CaptureEntry, _ changes: ObjectName, _ minLSN: LSN, _ connection: Connection
+    ) throws -> Bool {
+        let order = "[__$start_lsn], \(entry.hasCommandID ? "[__$command_id], " : "")[__$seqval], [__$operation]"
+        let sql = """
+            SELECT CASE WHEN EXISTS (
+                SELECT 1 FROM #unseen AS s WHERE NOT EXISTS (
+                    SELECT 1 FROM \(changes) AS c WHERE c.[__$start_lsn] >= \(minLSN) AND c.[__$operation] IN (2, 4)
+                        AND \(equal(capture.key, "c", "s"))))
+            OR EXISTS (
+                SELECT 1 FROM (
+                    SELECT [__$operation],
+                        ROW_NUMBER() OVER (PARTITION BY \(quotedList(capture.key)) ORDER BY \(order)) AS place
+                    FROM \(changes) WHERE [__$start_lsn] >= \(minLSN) AND [__$operation] IN (1, 2, 4)
+                ) AS firsts WHERE place = 1 AND [__$operation] <> 2)
+            THEN 1 ELSE 0 END AS has_older_rows
+            """
+        return try connection.scalar(sql).int64 != 0
+    }
+}

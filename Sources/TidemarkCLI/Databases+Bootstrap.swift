@@ -1,0 +1,113 @@
+import Embedded
+import Foundation
+import Logging
+import SQLServer
+import Tidemark
+
+extension Databases {
+    /// Creates what is missing for the pipeline: the sample tables where the source has none, change data capture,
+    /// and the control tables.
+    ///
+    /// - Returns: sentences that say what was done.
+    static func bootstrap(_ settings: Settings, logger: Logger) async throws -> [String] {
+        var done: [String] = []
+        let source: any ChangeSource
+        switch settings.bootstrapSource ?? settings.source {
+        case .sqlite(let path):
+            let embedded = try await bootstrapSource(path: path, &done)
+            source = embedded
+        case .sqlServer(let dsn):
+            done += try await bootstrapSource(dsn, settings)
+            source = SQLServerSource(
+                try SQLServerDatabase(dsn, role: "source"),
+                options: .init(excludedColumns: settings.excludedColumns, logger: logger))
+        }
+        let captures = try await source.captures()
+        guard !captures.isEmpty else {
+            throw TidemarkError.schema(
+                "no table of \(settings.source) has a primary key and is captured; give one to those to capture")
+        }
+        done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
+
+        let serving: any ServingStore
+        var roles: (() async throws -> [String])?
+        switch settings.bootstrapServing ?? settings.serving {
+        case .sqlite(let path):
+            try makeFolder(of: path)
+            serving = try EmbeddedServing(path: path)
+            try await serving.bootstrap()
+        case .sqlServer(let dsn):
+            let scripts = try SQLServerBootstrap(
+                dsn, role: "serving", variables: login(of: settings.serving, isOther: settings.bootstrapServing != nil))
+            done += try await scripts.createDatabase(Scripts.serving.creation).map { "serving: \($0)" }
+            serving = SQLServerServing(
+                try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables)
+            try await serving.bootstrap()
+            roles = { try await scripts.apply(Scripts.serving.roles) }
+        }
+        for capture in captures {
+            try await serving.prepareStaging(for: capture, source: settings.sourceName)
+        }
+        // Last, since they tell tables apart by what is there.
+        if let roles { done += try await roles().map { "serving: \($0)" } }
+        done.append("serving: control and staging tables are in place")
+        return done
+    }
+
+    // MARK: SQLite
+
+    private static func bootstrapSource(path: String, _ done: inout [String]) async throws -> EmbeddedSource {
+        try makeFolder(of: path)
+        let source = try EmbeddedSource(path: path)
+        var enabled = try await source.enableCDC()
+        if try await !source.hasTables() {
+            for script in Scripts.all("sqlite/source") {
+                try await source.execute(script: script.text)
+                done.append("source: applied \(script.name)")
+            }
+            enabled = try await source.enableCDC()
+        }
+        done += enabled.map { "source: enabled change data capture, capture instance \($0)" }
+        return source
+    }
+
+    private static func makeFolder(of path: String) throws {
+        let folder = URL(filePath: path).deletingLastPathComponent()
+        guard !FileManager.default.fileExists(atPath: folder.path) else { return }
+        do {
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        } catch {
+            throw TidemarkError.unavailable(
+                "the folder \(folder.relativePath) cannot be made: \(FileFailure.reason(error))")
+        }
+    }
+
+    // MARK: SQL Server
+
+    /// Makes the sample shop in a source that has no tables, or is that shop. In any other nothing is touched: what
+    /// is captured there, and who may read it, is its owner's choice.
+    private static func bootstrapSource(_ dsn: SQLServerDSN, _ settings: Settings) async throws -> [String] {
+        var variables = login(of: settings.source, isOther: settings.bootstrapSource != nil)
+        variables["CAPTURE_POLLING_SECONDS"] = "\(settings.capturePolling.components.seconds)"
+        let scripts = try SQLServerBootstrap(dsn, role: "source", variables: variables)
+        var done = try await scripts.createDatabase(Scripts.source.creation)
+        let tables = try await scripts.tables()
+        guard tables.allSatisfy({ Workload.columns[$0.key] == $0.value }) else {
+            return done.map { "source: \($0)" }
+                + [
+                    "source: holds tables of its own, so nothing was changed there; docs/sql-server.md says what it needs"
+                ]
+        }
+        for script in Scripts.source.tables + [Scripts.source.roles] + Scripts.source.data {
+            done += try await scripts.apply(script)
+        }
+        return done.map { "source: \($0)" }
+    }
+
+    /// The login the pipeline will use, when another one is given for bootstrap.
+    private static func login(of dsn: DSN, isOther: Bool) -> [String: String] {
+        var login: (user: String, password: String)?
+        if isOther, case .sqlServer(let dsn) = dsn { login = dsn.login }
+        return ["PIPELINE_LOGIN": login?.user ?? "", "PIPELINE_PASSWORD": login?.password ?? ""]
+    }
+}

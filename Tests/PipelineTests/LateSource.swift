@@ -1,0 +1,52 @@
+import Embedded
+import Synchronization
+import Tidemark
+
+/// A source whose change data capture was enabled after `since`: it shows no change up to there, and a moment in its
+/// log is passed when a test says so.
+final class LateSource: ChangeSource {
+    private let base: EmbeddedSource
+    private let since: LSN
+    private let isCaughtUp = Mutex(false)
+    /// Runs when the rows have been read.
+    private let afterRows: @Sendable () async throws -> Void
+
+    init(_ base: EmbeddedSource, since: LSN, afterRows: @escaping @Sendable () async throws -> Void = {}) {
+        self.base = base
+        self.since = since
+        self.afterRows = afterRows
+    }
+
+    func catchUp() { isCaughtUp.withLock { $0 = true } }
+
+    func captures() async throws -> [Capture] { try await base.captures() }
+    func bounds() async throws -> SourceBounds { try await base.bounds() }
+    func isComplete(_ capture: Capture) async throws -> Bool { false }
+    func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
+    func maintain() async throws -> String? { nil }
+
+    func mark() async throws -> SourceMark {
+        try await afterRows()
+        return try await base.mark()
+    }
+
+    func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool {
+        guard isCaughtUp.withLock({ $0 }) else { return false }
+        return try await base.hasPassed(mark, bounds: bounds)
+    }
+
+    func windowEnd(of capture: Capture, after: LSN, upTo: LSN, maxRows: Int) async throws -> LSN {
+        try await base.windowEnd(of: capture, after: max(after, since), upTo: upTo, maxRows: maxRows)
+    }
+
+    func changes(
+        of capture: Capture, in window: LSNWindow, blockRows: Int
+    ) async throws -> any BlockReader<ChangeBatch> {
+        let shown = LSNWindow(after: max(window.after, since), through: window.through)
+        return try await base.changes(of: capture, in: shown, blockRows: blockRows)
+    }
+
+    func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
+        try await base.rows(of: capture, blockRows: blockRows)
+    }
+}

@@ -1,0 +1,106 @@
+import Foundation
+import ODBC
+import Testing
+
+@testable import SQLServer
+
+@Suite("What a DSN comes to for a driver")
+struct ConnectionStringTests {
+    private static let freeTDS = SQLServerDrivers(names: ["SQLite3", "FreeTDS"])
+    private static let both = SQLServerDrivers(names: ["FreeTDS", "ODBC Driver 18 for SQL Server"])
+
+    private func target(
+        _ rest: String, _ drivers: SQLServerDrivers = freeTDS
+    ) throws -> ConnectionString {
+        try SQLServerAddress("sqlserver://" + rest).connectionString(drivers: drivers)
+    }
+
+    private func refusal(_ rest: String, _ drivers: SQLServerDrivers = freeTDS) -> String {
+        do {
+            return "accepted: \(try target(rest, drivers).redacted)"
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    @Test("FreeTDS is the default, and is told to check the certificate")
+    func freeTDSDefault() throws {
+        let address = try SQLServerAddress("sqlserver://sa:x@db:1500?database=shop")
+        let target = try address.connectionString(drivers: Self.both)
+        #expect(target.text.hasPrefix("Driver=FreeTDS;Servername=tidemark"))
+        #expect(target.text.contains(";Database=shop;UID=sa;PWD=x"))
+        #expect(SQLServerDSN.address(address).place == "db:1500/shop")
+        let section = FreeTDSConfiguration.text(address)
+        for line in ["host = db\n", "port = 1500\n", "encryption = require\n", "ca file = system\n"] {
+            #expect(section.contains(line))
+        }
+        #expect(section.contains("check certificate hostname = yes"))
+    }
+
+    @Test("a certificate goes unchecked, and a connection unencrypted, only when the DSN says so")
+    func weaker() throws {
+        let trusting = FreeTDSConfiguration.text(
+            try SQLServerAddress("sqlserver://sa:x@db?trustServerCertificate=true"))
+        #expect(trusting.contains("encryption = require") && !trusting.contains("ca file"))
+        let plain = FreeTDSConfiguration.text(try SQLServerAddress("sqlserver://sa:x@db?encrypt=false"))
+        #expect(plain.contains("encryption = off"))
+        let named = FreeTDSConfiguration.text(
+            try SQLServerAddress("sqlserver://sa:x@db%5Csales?serverCertificate=/etc/ca.pem"))
+        #expect(named.contains("host = db\n") && named.contains("instance = sales\n") && !named.contains("port"))
+        #expect(named.contains("ca file = /etc/ca.pem"))
+    }
+
+    @Test("what FreeTDS cannot do is refused with the reason and the way out")
+    func refusals() {
+        for driver in ["&driver=FreeTDS", ""] {
+            let strict = refusal("sa:x@db?encrypt=strict\(driver)")
+            #expect(strict.contains("encrypt=strict") && strict.contains("ODBC Driver 18"))
+            let identity = refusal("db?authentication=ActiveDirectoryManagedIdentity\(driver)")
+            #expect(identity.contains("ntra") || identity.contains("ActiveDirectoryManagedIdentity"))
+            #expect(identity.contains("ODBC Driver 18"))
+        }
+        #expect(refusal("sa:x@db?hostNameInCertificate=other").contains("hostNameInCertificate"))
+        #expect(refusal("sa:x@db?driver=PostgreSQL").contains("neither FreeTDS nor"))
+        #expect(refusal("sa:x@db", SQLServerDrivers(names: ["SQLite3"])).contains("install FreeTDS"))
+    }
+
+    @Test("Microsoft's driver is taken where only it will do, with its own words")
+    func microsoft() throws {
+        let text = try target(
+            "db:1500?database=shop&authentication=ActiveDirectoryManagedIdentity&multiSubnetFailover=true", Self.both
+        ).text
+        #expect(
+            text == """
+                Driver=ODBC Driver 18 for SQL Server;Server={tcp:db,1500};Database=shop;Encrypt=yes;\
+                TrustServerCertificate=no;MultiSubnetFailover=Yes;Authentication=ActiveDirectoryMsi;APP=tidemark
+                """)
+        let strict = try target("sa:p%3Bw%7D@db?encrypt=strict&applicationIntent=ReadOnly", Self.both)
+        #expect(strict.text.contains("Encrypt=strict"))
+        #expect(strict.text.contains("ApplicationIntent=ReadOnly"))
+        #expect(strict.text.hasSuffix("UID=sa;PWD={p;w}}}"))
+        #expect(!strict.redacted.contains("p;w"))
+    }
+
+    @Test("FreeTDS gets a password in the form it can read, or a refusal")
+    func freeTDSPasswords() throws {
+        func password(_ text: String) throws -> String {
+            let encoded = try #require(text.addingPercentEncoding(withAllowedCharacters: .alphanumerics))
+            let string = try target("sa:\(encoded)@db")
+            #expect(!string.redacted.contains("secret"))
+            return String(try #require(string.text.components(separatedBy: ";PWD=").last))
+        }
+        #expect(try password("secret") == "secret")
+        #expect(try password("a}b{c=d@secret ") == "a}b{c=d@secret ")
+        #expect(try password("a;b{secret") == "{a;b{secret}")
+        #expect(try password("{secret") == "{{secret}")
+        #expect(throws: DSNError.self) { try password("a;b}secret") }
+    }
+
+    @Test("the configuration file of FreeTDS holds no secret")
+    func noSecret() throws {
+        _ = try target("sa:hunter2@db-of-secrets?database=shop")
+        let path = try #require(getenv("FREETDSCONF").map { String(cString: $0) })
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(text.contains("db-of-secrets") && !text.contains("hunter2"))
+    }
+}

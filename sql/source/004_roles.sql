@@ -1,0 +1,126 @@
+-- Who may read what: the role tidemark_reader, with what the pipeline needs and no more, and the pipeline's login.
+--
+--   sqlcmd -S host -U admin -b -d shop -v PIPELINE_LOGIN=" " PIPELINE_PASSWORD=" " -i sql/source/004_roles.sql
+--
+-- Works in any database with change data capture, so run it again after enabling it on a table. Blank variables
+-- make no login. Take a password from the environment, which sqlcmd also looks at, rather than from -v, which shows
+-- in the process list.
+
+SET NOCOUNT ON;
+
+-- A login without control of the database, such as the pipeline's own, leaves the roles as they are.
+IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0
+BEGIN
+    PRINT N'this login may not change roles, so they stay as they are';
+    RETURN;
+END;
+
+IF DATABASE_PRINCIPAL_ID(N'tidemark_reader') IS NULL
+BEGIN
+    CREATE ROLE tidemark_reader;
+    PRINT N'created role tidemark_reader';
+END;
+
+-- The catalog of captures (cdc.change_tables, cdc.captured_columns, cdc.index_columns), commit times
+-- (cdc.lsn_time_mapping), the functions that return changes, and the change tables themselves, for __$command_id.
+GRANT SELECT ON SCHEMA::cdc TO tidemark_reader;
+
+-- sys.dm_cdc_log_scan_sessions and sys.dm_cdc_errors: whether the capture job runs, and what stops it.
+GRANT VIEW DATABASE STATE TO tidemark_reader;
+GO
+
+-- The captured tables: rows that are older than their capture are read once, and the functions of a capture
+-- return nothing to who may not SELECT its table. And membership of the roles that gate the captures.
+SET NOCOUNT ON;
+IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+
+DECLARE @statement nvarchar(max);
+DECLARE @statements TABLE (position int IDENTITY PRIMARY KEY, body nvarchar(max) NOT NULL);
+DECLARE @position int = 0;
+
+INSERT INTO @statements (body)
+SELECT DISTINCT
+    N'GRANT SELECT ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(source_object_id)) + N'.'
+    + QUOTENAME(OBJECT_NAME(source_object_id)) + N' TO tidemark_reader;'
+FROM cdc.change_tables
+WHERE OBJECT_NAME(source_object_id) IS NOT NULL;
+
+INSERT INTO @statements (body)
+SELECT DISTINCT N'ALTER ROLE ' + QUOTENAME(role_name) + N' ADD MEMBER tidemark_reader;'
+FROM cdc.change_tables
+WHERE role_name IS NOT NULL AND role_name <> N'tidemark_reader';
+
+WHILE 1 = 1
+BEGIN
+    SET @statement = NULL;
+    SELECT TOP (1) @position = position, @statement = body
+    FROM @statements
+    WHERE position > @position
+    ORDER BY position;
+
+    IF @statement IS NULL BREAK;
+    EXEC sys.sp_executesql @statement;
+END;
+GO
+
+-- The pipeline's login, when one is asked for. An existing one keeps its password.
+SET NOCOUNT ON;
+IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+
+DECLARE @login sysname = N'$(PIPELINE_LOGIN)';
+DECLARE @password nvarchar(128) = N'$(PIPELINE_PASSWORD)';
+DECLARE @user sysname;
+DECLARE @statement nvarchar(max);
+
+IF @login <> N'' AND @password <> N''
+BEGIN
+    IF CONVERT(int, SERVERPROPERTY('EngineEdition')) = 5
+    BEGIN
+        -- Azure SQL Database: a user of this database only.
+        IF DATABASE_PRINCIPAL_ID(@login) IS NULL
+        BEGIN
+            SET @statement = N'CREATE USER ' + QUOTENAME(@login) + N' WITH PASSWORD = N'''
+                + REPLACE(@password, N'''', N'''''') + N''', DEFAULT_SCHEMA = dbo;';
+            EXEC sys.sp_executesql @statement;
+            PRINT N'created user ' + @login;
+        END;
+        SET @user = @login;
+    END
+    ELSE
+    BEGIN
+        IF SUSER_ID(@login) IS NULL
+        BEGIN
+            SET @statement = N'CREATE LOGIN ' + QUOTENAME(@login) + N' WITH PASSWORD = N'''
+                + REPLACE(@password, N'''', N'''''') + N''', DEFAULT_DATABASE = ' + QUOTENAME(DB_NAME()) + N';';
+            EXEC sys.sp_executesql @statement;
+            PRINT N'created login ' + @login;
+        END;
+
+        -- The login may be known here under another name, such as dbo.
+        SELECT @user = name FROM sys.database_principals WHERE sid = SUSER_SID(@login);
+
+        IF @user IS NULL AND DATABASE_PRINCIPAL_ID(@login) IS NOT NULL
+        BEGIN
+            -- As after a restore on another server. Not mended here: the user may be somebody else's.
+            RAISERROR (
+                N'user %s belongs to another login of that name; if it is the same, run ALTER USER %s WITH LOGIN = %s',
+                16, 1, @login, @login, @login
+            );
+        END
+        ELSE IF @user IS NULL
+        BEGIN
+            SET @statement = N'CREATE USER ' + QUOTENAME(@login) + N' FOR LOGIN ' + QUOTENAME(@login)
+                + N' WITH DEFAULT_SCHEMA = dbo;';
+            EXEC sys.sp_executesql @statement;
+            SET @user = @login;
+            PRINT N'created user ' + @login;
+        END;
+    END;
+
+    IF @user IS NOT NULL AND @user <> N'dbo'
+    BEGIN
+        SET @statement = N'ALTER ROLE tidemark_reader ADD MEMBER ' + QUOTENAME(@user) + N';';
+        EXEC sys.sp_executesql @statement;
+    END;
+END;
+GO
