@@ -37,7 +37,7 @@ enum StagingInsertBenchmark {
         try measure(connection, "VALUES with parameters, 180 rows a statement, one at a time") {
             try values(connection, groupRows: 180)
         }
-        for rowsEach in [1_000, 10_000] {
+        for rowsEach in [1_000, 5_000, 20_000] {
             try measure(connection, "OPENJSON of one parameter, \(rowsEach) rows a statement") {
                 try openJSON(connection, rowsEach: rowsEach)
             }
@@ -49,7 +49,7 @@ enum StagingInsertBenchmark {
         try measure(connection, "the server's own INSERT … SELECT") {
             try connection.execute("INSERT INTO stg_bench SELECT * FROM stg_bench_rows")
         }
-        try await product(text)
+        try await product(target)
     }
 
     private static func create(_ table: String) -> String {
@@ -84,8 +84,51 @@ enum StagingInsertBenchmark {
         report(name, "\(format(median(rates) / 1000, 1)) thousand rows/s")
     }
 
-    /// What the product does, encoding and compare-and-swap included.
-    private static func product(_ text: String) async throws {
+    /// What the product does, from batches of values: the watermark's compare-and-swap, encoding, insert.
+    private static func product(_ target: ConnectionString) async throws {
+        let serving = SQLServerServing(
+            try SQLServerDatabase(target, role: "serving"), scripts: try scripts())
+        try await serving.bootstrap()
+        var capture = Shop.orders
+        capture = Capture(instance: "dbo_bench", table: "bench", columns: capture.columns, key: capture.key)
+        let database = try Environment().connect(target)
+        func clean() throws {
+            try database.execute("DROP TABLE IF EXISTS stg_cdc_bench")
+            try database.execute("DELETE FROM ctl_ingestion_watermarks WHERE capture_instance = N'dbo_bench'")
+        }
+        defer { try? clean() }
+        for count in [rows, 50] {
+            var times: [Double] = []
+            for _ in 0..<rounds {
+                try clean()
+                try await serving.prepareStaging(for: capture, source: "bench")
+                _ = try await serving.ingest(
+                    capture, source: "bench", window: LSNWindow(after: .zero, through: .first), commitTime: .now(),
+                    from: Blocks { nil })
+                let batch = Shop.changes(
+                    of: capture, ids: Int64(1)...Int64(count), operation: .insert,
+                    lsn: { LSN(high: UInt64($0 / 1_000 + 1), low: 0) }, version: 0)
+                let through = LSN(high: UInt64(count / 1_000 + 1), low: 0)
+                times.append(
+                    try await seconds {
+                        _ = try await serving.ingest(
+                            capture, source: "bench", window: LSNWindow(after: .first, through: through),
+                            commitTime: .now(), from: Shop.once(batch))
+                    })
+            }
+            report(
+                "the product's ingest of \(count) changes",
+                "\(format(Double(count) / median(times) / 1000, 1)) thousand rows/s, \(format(median(times) * 1000, 0)) ms"
+            )
+        }
+    }
+
+    private static func scripts() throws -> [(name: String, text: String)] {
+        try FileManager.default.contentsOfDirectory(atPath: "sql/serving").sorted().filter {
+            !$0.hasSuffix("_database.sql") && !$0.hasSuffix("_roles.sql")
+        }.map { name in
+            (name, try String(contentsOfFile: "sql/serving/\(name)", encoding: .utf8))
+        }
     }
 
     // MARK: Candidates
@@ -144,35 +187,34 @@ enum StagingInsertBenchmark {
         if row < rows { try connection.execute(insertStatement(1), try parameters(row..<rows, groupRows: 1)) }
     }
 
-    /// Binary as Base64, the rest as text: set-based, but a float would go through text.
+    /// Binary values in a parameter of their own, the rest as JSON text.
     private static func openJSON(_ connection: Connection, rowsEach: Int) throws {
         let declarations = [
-            "nvarchar(40)", "int", "nvarchar(40)", "tinyint", "bigint", "bigint", "decimal(18,2)", "nvarchar(20)",
-            "datetime2(6)", "datetime2(6)", "datetime2(6)",
+            "int", "int", "int", "tinyint", "bigint", "bigint", "decimal(18,2)", "nvarchar(max)", "datetime2(6)",
+            "datetime2(6)", "datetime2(6)",
         ]
-        let with = zip(columns, declarations).enumerated().map { "\($1.0) \($1.1) '$[\($0)]'" }
-        let selected = columns.enumerated().map { index, name in
-            index == 0 || index == 2 ? "CONVERT(binary(10), \(name), 1)" : name
-        }
+        let with = declarations.enumerated().map { "c\($0) \($1) '$[\($0)]'" }
+        let selected = columns.indices.map { $0 == 0 || $0 == 2 ? "SUBSTRING(p.b, r.c\($0), 10)" : "r.c\($0)" }
         let statement = try connection.prepare(
             """
-            INSERT INTO stg_bench (\(columns.joined(separator: ", ")))
-            SELECT \(selected.joined(separator: ", ")) FROM OPENJSON(?) WITH (\(with.joined(separator: ", ")))
+            INSERT INTO stg_bench (\(columns.joined(separator: ", "))) SELECT \(selected.joined(separator: ", "))
+            FROM (SELECT CAST(? AS nvarchar(max)) AS j, CAST(? AS varbinary(max)) AS b) AS p
+            CROSS APPLY OPENJSON(p.j) WITH (\(with.joined(separator: ", "))) AS r
             """)
         for start in stride(from: 0, to: rows, by: rowsEach) {
             var json = "["
+            var binaries: [UInt8] = []
             for row in start..<min(start + rowsEach, rows) {
                 let id = Int64(row + 1)
-                let cents = id &* 7919 % 100_000
-                let time = "2026-01-01T00:00:00.000000"
+                let place = binaries.count + 1
+                binaries += LSN(high: UInt64(row / 1000 + 1), low: 0).bytes + LSN(high: UInt64(row), low: 0).bytes
+                let amount = DecimalText.string(Int128(id &* 7919 % 100_000), scale: 2)
+                let time = "\"2026-01-01T00:00:00.123456\""
                 json += row == start ? "[" : ",["
-                json +=
-                    "\"\(LSN(high: UInt64(row / 1000 + 1), low: 0))\",1,\"\(LSN(high: UInt64(row), low: 0))\",2,\(id),"
-                json += "\(id &* 7919 % 100_000 + 1),\(DecimalText.string(Int128(cents), scale: 2)),"
-                json += "\"\(row % 2 == 0 ? "NEW" : "DELIVERED")\",\"\(time)\",\"\(time)\",\"\(time)\"]"
+                json += "\(place),1,\(place + 10),2,\(id),\(id &* 7919 % 100_000 + 1),\"\(amount)\","
+                json += "\"\(row % 2 == 0 ? "NEW" : "DELIVERED")\",\(time),\(time),\(time)]"
             }
-            json += "]"
-            try statement.execute([.string(json)])
+            try statement.execute([.string(json + "]"), .binary(binaries)])
         }
     }
 }

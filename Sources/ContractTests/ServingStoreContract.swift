@@ -112,6 +112,16 @@ public enum ServingStoreContract {
             from: ListReader([changes(lsns)]))
     }
 
+    /// An ingest of a window that begins before its first change.
+    private static func ingest(_ store: any ServingStore, first: UInt64, _ lsns: ClosedRange<UInt64>) async throws {
+        _ = try await store.ingest(
+            capture, source: source, window: window(first, lsns.upperBound), commitTime: nil,
+            from: ListReader([changes(lsns)]))
+    }
+
+    /// Rows of the source table that hold nothing but an id.
+    private static func snapshot(_ ids: ClosedRange<UInt64>) -> RowBatch { RowBatch(columns: changes(ids).columns) }
+
     private static func staged(_ store: any ServingStore, _ window: LSNWindow) async throws -> [ChangeBatch] {
         try await store.staged(capture, in: window, blockRows: 100).blocks()
     }
@@ -298,6 +308,51 @@ public enum ServingStoreContract {
             try await ingest(store, 1...1)
             #expect(try await watermark(store).status == .ok)
             #expect(try await watermark(store).lastError == nil)
+        },
+        Clause("rows staged from the source table become visible with the first ingest") { fixture in
+            let store = try await prepared(fixture)
+            let blocks = [snapshot(1...3), snapshot(4...5)]
+            let count = try await store.stageSnapshot(
+                of: capture, source: source, at: lsn(1), from: ListReader(blocks))
+            #expect(count == 5)
+            #expect(try await watermark(store).lastIngestedLSN == .zero)
+            #expect(try await watermark(store).rowsIngested == 5)
+            try await ingest(store, first: 0, 7...8)
+            let back = try await staged(store, window(0, 8))
+            #expect(back.flatMap(\.lsns) == [1, 1, 1, 1, 1, 7, 8].map(lsn))
+            #expect(back.flatMap(\.operations).allSatisfy { $0 == ChangeOperation.insert.rawValue })
+            #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["1", "2", "3", "4", "5", "7", "8"])
+            #expect(try await watermark(store).rowsIngested == 7)
+        },
+        Clause("staging the source table's rows again replaces what was staged") { fixture in
+            let store = try await prepared(fixture)
+            let failure = TidemarkError.transient("the source went away")
+            await #expect(throws: failure) {
+                _ = try await store.stageSnapshot(
+                    of: capture, source: source, at: lsn(1), from: ListReader([snapshot(1...3)], failure: failure))
+            }
+            #expect(try await watermark(store).lastIngestedLSN == .zero)
+            let count = try await store.stageSnapshot(
+                of: capture, source: source, at: lsn(2), from: ListReader([snapshot(8...9)]))
+            #expect(count == 2)
+            try await ingest(store, first: 0, 3...3)
+            let back = try await staged(store, window(0, 3))
+            #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["8", "9", "3"])
+        },
+        Clause("an empty source table is staged as well") { fixture in
+            let store = try await prepared(fixture)
+            let count = try await store.stageSnapshot(of: capture, source: source, at: lsn(1), from: ListReader([]))
+            #expect(count == 0)
+            try await ingest(store, first: 0, 1...1)
+        },
+        Clause("the source table's rows are not staged beside changes that are published") { fixture in
+            let store = try await prepared(fixture)
+            try await ingest(store, 1...2)
+            await expect(isConflict) {
+                _ = try await store.stageSnapshot(
+                    of: capture, source: source, at: lsn(1), from: ListReader([snapshot(1...3)]))
+            }
+            #expect(try await staged(store, window(0, 9)).flatMap(\.lsns) == [1, 2].map(lsn))
         },
     ]
 

@@ -218,7 +218,8 @@ extension SQLServerBulkInsert.Source {
     var placeholder: String {
         guard case .values(_, let encoder) = self else { return "?" }
         return switch encoder.column.type {
-        case .date, .time, .timestamp, .timestampTZ, .uuid, .decimal: "CAST(? AS \(encoder.column.type.declaration(maxLength: nil)))"
+        case .date, .time, .timestamp, .timestampTZ, .uuid, .decimal:
+            "CAST(? AS \(encoder.column.type.declaration(maxLength: nil)))"
         default: "?"
         }
     }

@@ -7,6 +7,12 @@ import Tidemark
 
 @testable import SQLServer
 
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// The server the serving tests run on.
 enum ServingServer {
     static let variable = "TIDEMARK_TEST_SERVING_DSN"
@@ -27,6 +33,32 @@ enum ServingServer {
         let connection = try Environment().connect(target(["Database": name]), queryTimeout: .seconds(60))
         try connection.execute(SQLServerDatabase.sessionSettings)
         return connection
+    }
+
+    /// Where the server listens, as the connection string says it: `Server=…;Port=…` or `Server=…,…`.
+    static var address: (address: String, port: Int)? {
+        var server = ""
+        var port = 1_433
+        for part in (dsn ?? "").split(separator: ";") {
+            let pair = part.split(separator: "=", maxSplits: 1).map(String.init)
+            guard pair.count == 2 else { continue }
+            switch pair[0].lowercased() {
+            case "server":
+                let parts = pair[1].replacing("tcp:", with: "").split(separator: ",").map(String.init)
+                server = parts.first ?? ""
+                if parts.count == 2 { port = Int(parts[1]) ?? port }
+            case "port": port = Int(pair[1]) ?? port
+            default: break
+            }
+        }
+        if server == "localhost" { server = "127.0.0.1" }
+        return server.contains { $0.isLetter } || server.isEmpty ? nil : (server, port)
+    }
+
+    /// Settings that lead to another port of this machine.
+    static func leading(to port: Int) -> [String: String] {
+        (dsn ?? "").lowercased().contains("port=")
+            ? ["Server": "127.0.0.1", "Port": "\(port)"] : ["Server": "127.0.0.1,\(port)"]
     }
 
     /// The scripts the package ships that make tables.
@@ -131,4 +163,119 @@ final class Warnings: Sendable {
     private let list = Mutex<[String]>([])
     var all: [String] { list.withLock { $0 } }
     func add(_ sentence: String) { list.withLock { $0.append(sentence) } }
+}
+
+/// Passes a TDS connection on, and cuts it at a COMMIT.
+///
+/// The request is a packet of type 14 (transaction manager) with request type 7:
+/// https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/14 (MS-TDS 2.2.6.9)
+final class CommitCuttingProxy: @unchecked Sendable {
+    enum Cut: Sendable {
+        /// The server never sees the COMMIT.
+        case before
+        /// The server commits, and its answer is lost.
+        case after
+    }
+
+    let port: Int
+    private let listener: Int32
+    private let target: (address: String, port: Int)
+    private let lock = NSLock()
+    // Guarded by `lock`.
+    private var cut: Cut?
+    private var cuts = 0
+
+    init(to target: (address: String, port: Int)) throws {
+        self.target = target
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let listener = listener
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+                bind(listener, pointer, length) == 0 && listen(listener, 8) == 0
+                    ? getsockname(listener, pointer, &length) : -1
+            }
+        }
+        guard result == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
+        port = Int(UInt16(bigEndian: address.sin_port))
+        Thread { [weak self] in
+            while true {
+                let client = accept(listener, nil, nil)
+                guard client >= 0, let self, let server = self.connectToTarget() else { return }
+                self.pump(client, server, isRequest: true)
+                self.pump(server, client, isRequest: false)
+            }
+        }.start()
+    }
+
+    deinit {
+        shutdown(listener, Int32(SHUT_RDWR))
+        close(listener)
+    }
+
+    /// Cuts the connection of the next COMMIT, once.
+    func arm(_ cut: Cut) { lock.withLock { self.cut = cut } }
+
+    var cutCount: Int { lock.withLock { cuts } }
+
+    private func connectToTarget() -> Int32? {
+        let server = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = UInt16(target.port).bigEndian
+        inet_pton(AF_INET, target.address, &address.sin_addr)
+        let result = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(server, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        return result == 0 ? server : nil
+    }
+
+    private func pump(_ from: Int32, _ to: Int32, isRequest: Bool) {
+        Thread { [self] in
+            var buffer = [UInt8](repeating: 0, count: 1 << 16)
+            while true {
+                let count = recv(from, &buffer, buffer.count, 0)
+                guard count > 0 else { break }
+                let cut = isRequest && Self.isCommit(buffer[..<count]) ? takeCut() : nil
+                if cut == .before { break }
+                var sent = 0
+                while sent < count {
+                    let written = buffer.withUnsafeBytes {
+                        send(to, $0.baseAddress! + sent, count - sent, Int32(MSG_NOSIGNAL))
+                    }
+                    guard written > 0 else { break }
+                    sent += written
+                }
+                if cut == .after {
+                    // The client hears nothing more; the server commits before it sees the end.
+                    shutdown(from, Int32(SHUT_RDWR))
+                    Thread.sleep(forTimeInterval: 0.2)
+                    break
+                }
+                guard sent == count else { break }
+            }
+            shutdown(from, Int32(SHUT_RDWR))
+            shutdown(to, Int32(SHUT_RDWR))
+        }.start()
+    }
+
+    private func takeCut() -> Cut? {
+        lock.withLock {
+            defer { cut = nil }
+            if cut != nil { cuts += 1 }
+            return cut
+        }
+    }
+
+    private static func isCommit(_ bytes: ArraySlice<UInt8>) -> Bool {
+        // 8 bytes of packet header; then headers, whose length comes first; then the request type.
+        guard bytes.count > 12, bytes[0] == 14 else { return false }
+        let headers = Int(bytes[8]) | Int(bytes[9]) << 8
+        return bytes.count > 9 + headers && bytes[8 + headers] == 7
+    }
 }
