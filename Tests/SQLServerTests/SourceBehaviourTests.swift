@@ -193,10 +193,10 @@ struct SourceBehaviourTests {
         try await Fixture.with([Self.table]) { fixture in
             try await fixture.addCaptures(99)
             let server = fixture.database.server
-            let (text, counter) = try #require(
-                try server.target(database: fixture.database.name) { try TurnCounter(host: $0, port: $1) },
-                "the connection string has no Server=host,port or Server=host;Port=port")
-            let database = try SQLServerDatabase(ConnectionString(text), role: "source")
+            let address = try #require(server.address, "the DSN does not name the server by an IPv4 address")
+            let counter = try TurnCounter(host: address.host, port: address.port)
+            let target = try server.target(database: fixture.database.name, through: counter.port)
+            let database = try SQLServerDatabase(target, role: "source")
             let source = SQLServerSource(database, options: .init(logger: fixture.log.logger))
             #expect(try await source.bounds().captures.count == 100)
             let before = counter.turns
@@ -466,7 +466,7 @@ extension SQLServerSourceFixture {
         let password = "Tide-mark_\(UInt32.random(in: .min ... .max))"
         try await execute("CREATE LOGIN \(login) WITH PASSWORD = '\(password)'")
         let user = try SQLServerDatabase(
-            database.server.target(database: database.name, user: (login, password)), role: "source")
+            try database.server.target(database: database.name, user: (login, password)), role: "source")
         let result = await Result {
             try await body(login, SQLServerSource(user, options: .init(logger: log.logger)))
         }
