@@ -108,6 +108,9 @@ struct TestDatabase: Sendable {
     /// Whether the server is Babelfish, which lacks some of SQL Server.
     let isBabelfish: Bool
 
+    /// What a test may call a login of its own, which is dropped with the database.
+    var loginName: String { "\(name)_login" }
+
     var target: ConnectionString { server.target(database: name) }
 
     /// A way to the database with connections of its own.
@@ -118,6 +121,9 @@ struct TestDatabase: Sendable {
     func drop() async throws {
         let end = isBabelfish ? [] : ["ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE"]
         try await TestServer.oneAtATime(master, end + ["DROP DATABASE \(quoted(name))"])
+        // Not before: on Babelfish a login cannot go while a database has granted it something.
+        try await TestServer.oneAtATime(
+            master, ["IF SUSER_ID(\(literal(loginName))) IS NOT NULL DROP LOGIN \(quoted(loginName))"])
     }
 }
 
