@@ -462,17 +462,13 @@ extension SQLServerSourceFixture {
 
     /// Runs `body` with a login of its own and a source that uses it.
     func withLogin(_ body: (_ login: String, SQLServerSource) async throws -> Void) async throws {
-        let login = database.name.replacing("tm_src_", with: "tm_srcl_")
+        let login = database.loginName
         let password = "Tide-mark_\(UInt32.random(in: .min ... .max))"
         try await execute("CREATE LOGIN \(login) WITH PASSWORD = '\(password)'")
-        let user = try SQLServerDatabase(
-            try database.server.target(database: database.name, user: (login, password)), role: "source")
-        let result = await Result {
-            try await body(login, SQLServerSource(user, options: .init(logger: log.logger)))
-        }
-        try? await execute("DROP USER IF EXISTS \(login)")
-        try? await execute("DROP LOGIN \(login)")
-        try result.get()
+        let user = try database.server.target(database: database.name, user: (login, password))
+        let source = SQLServerSource(
+            try SQLServerDatabase(user, role: "source"), options: .init(logger: log.logger))
+        try await body(login, source)
     }
 
     /// Lets a user read the catalog and the change tables.
@@ -494,11 +490,5 @@ extension SQLServerSourceFixture {
         }
         defer { writes.cancel() }
         return try await body()
-    }
-}
-
-extension Result where Failure == any Error {
-    fileprivate init(_ body: () async throws -> Success) async {
-        do { self = .success(try await body()) } catch { self = .failure(error) }
     }
 }

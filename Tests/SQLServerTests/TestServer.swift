@@ -164,6 +164,8 @@ struct TestDatabase: Sendable {
     let isBabelfish: Bool
 
     var dsn: SQLServerDSN { server.dsn(database: name) }
+    /// What a test may call a login of its own, which is dropped with the database.
+    var loginName: String { "\(name)_login" }
 
     /// A way to the database with connections of its own.
     func open(role: String = "test") throws -> SQLServerDatabase {
@@ -173,6 +175,9 @@ struct TestDatabase: Sendable {
     func drop() async throws {
         let end = isBabelfish ? [] : ["ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE"]
         try await TestServer.oneAtATime(master, end + ["DROP DATABASE \(quoted(name))"])
+        // Not before: on Babelfish a login cannot go while a database has granted it something.
+        try await TestServer.oneAtATime(
+            master, ["IF SUSER_ID(\(literal(loginName))) IS NOT NULL DROP LOGIN \(quoted(loginName))"])
     }
 }
 
