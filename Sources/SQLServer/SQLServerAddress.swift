@@ -5,11 +5,11 @@ public struct SQLServerAddress: Hashable, Sendable {
     public static let scheme = "sqlserver://"
 
     /// A name or an address, an IPv6 one without its brackets; `server\instance` for a named instance.
-    public let host: String
+    public private(set) var host: String
     /// `nil` leaves it to the driver: 1433.
-    public let port: Int?
-    public let user: String?
-    public let password: String?
+    public private(set) var port: Int?
+    public private(set) var user: String?
+    public private(set) var password: String?
     /// What follows the `?`.
     public private(set) var options: [Option: String]
     public let encryption: Encryption
@@ -174,6 +174,18 @@ extension SQLServerAddress: CustomStringConvertible {
     func with(database: String) -> SQLServerAddress {
         var address = self
         address.options[.database] = database
+        return address
+    }
+
+    func with(host: String, port: Int) -> SQLServerAddress {
+        var address = self
+        (address.host, address.port) = (host, port)
+        return address
+    }
+
+    func with(user: String, password: String) -> SQLServerAddress {
+        var address = self
+        (address.user, address.password) = (user, password)
         return address
     }
 

@@ -64,18 +64,33 @@ public final class SQLServerDatabase: Sendable {
 
     /// Streams the blocks that `body` pushes, which runs ahead of the reader by two blocks.
     ///
-    /// `body` ends when it returns, or when `push` returns `false` because nobody reads any more.
+    /// `body` ends when it returns, or when `push` returns `false` because nobody reads any more. It has begun, on the
+    /// connection's thread, when this returns, and needs no other from then on: readers block, and those that block all
+    /// threads tasks run on would wait for ever for one that has yet to begin.
     func stream<Block: Sendable>(
         of: Block.Type = Block.self,
         _ body: @escaping @Sendable (Connection, _ push: (Block) -> Bool) throws -> Void
-    ) -> any BlockReader<Block> {
+    ) async -> any BlockReader<Block> {
         let (producer, consumer) = BlockChannel.make(of: Block.self)
-        Task.detached { [self] in
-            do {
-                try await run { connection in try body(connection) { producer.push($0) } }
-                producer.finish()
-            } catch {
-                producer.finish(throwing: error)
+        await withCheckedContinuation { (beginning: CheckedContinuation<Void, Never>) in
+            let beginning = Beginning(beginning)
+            Task.detached { [self, label] in
+                do {
+                    try await run { connection in
+                        beginning.resume()
+                        do {
+                            try body(connection) { producer.push($0) }
+                            producer.finish()
+                        } catch {
+                            producer.finish(throwing: SQLServerFailure.readable(error, in: label))
+                            throw error
+                        }
+                    }
+                } catch {
+                    // No connection came about; later ends have no effect.
+                    producer.finish(throwing: error)
+                    beginning.resume()
+                }
             }
         }
         return consumer
@@ -123,5 +138,16 @@ public final class SQLServerDatabase: Sendable {
         idle.withLock { idle in
             if idle.count < Self.keptConnections { idle.append(session) }
         }
+    }
+}
+
+/// What waits for a stream to begin; told once.
+private final class Beginning: Sendable {
+    private let waiting: Mutex<CheckedContinuation<Void, Never>?>
+
+    init(_ continuation: CheckedContinuation<Void, Never>) { waiting = Mutex(continuation) }
+
+    func resume() {
+        waiting.withLock { $0.take() }?.resume()
     }
 }

@@ -191,7 +191,7 @@ extension SQLServerServing {
         let table = try StagingTable(capture)
         let decoder = SQLServerRowDecoder(
             table: capture.stagingTable, columns: capture.columns, key: capture.key, first: 4)
-        return database.stream(of: ChangeBatch.self) { [self] connection, push in
+        return await database.stream(of: ChangeBatch.self) { [self] connection, push in
             let cursor = try connection.query(
                 table.select(try shape(of: table, connection)), [.lsn(window.after), .lsn(window.through)],
                 options: .init(rowsPerBlock: blockRows))

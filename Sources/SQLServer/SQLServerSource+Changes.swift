@@ -59,7 +59,7 @@ extension SQLServerSource {
     public func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
         -> any BlockReader<ChangeBatch>
     {
-        database.stream { [self] connection, push in
+        await database.stream { [self] connection, push in
             guard !window.isEmpty else { return }
             try reading(capture, connection) { entry in
                 guard let from = try start(window, of: capture, connection) else { return }
@@ -208,7 +208,7 @@ extension SQLServerSource {
     // MARK: Rows
 
     public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
-        database.stream { [self] connection, push in
+        await database.stream { [self] connection, push in
             try reading(capture, connection) { entry in
                 guard let table = entry.source else { throw CaptureProblem.noSource(capture.instance).error }
                 let columns = try Self.expressions(capture, entry, of: "s")

@@ -15,50 +15,14 @@ import Darwin
 
 /// The server the serving tests run on.
 enum ServingServer {
-    static let variable = "TIDEMARK_TEST_SERVING_DSN"
-    static let dsn = ProcessInfo.processInfo.environment[variable]
-    static let hint: Comment = "TIDEMARK_TEST_SERVING_DSN, the ODBC connection string of a T-SQL server, is not set"
-
-    /// The connection string with other values for some keys.
-    static func target(_ changes: [String: String]) -> ConnectionString {
-        var parts = (dsn ?? "").split(separator: ";").map(String.init)
-        for (key, value) in changes {
-            parts.removeAll { $0.lowercased().hasPrefix(key.lowercased() + "=") }
-            parts.append("\(key)=\(value)")
-        }
-        return ConnectionString(parts.joined(separator: ";"))
+    static func target(_ database: String, through port: Int? = nil) throws -> ConnectionString {
+        try #require(TestServer.serving).target(database: database, through: port)
     }
 
     static func connect(_ name: String) throws -> Connection {
-        let connection = try Environment().connect(target(["Database": name]), queryTimeout: .seconds(60))
+        let connection = try Environment().connect(target(name), queryTimeout: .seconds(60))
         try connection.execute(SQLServerDatabase.sessionSettings)
         return connection
-    }
-
-    /// Where the server listens, as the connection string says it: `Server=…;Port=…` or `Server=…,…`.
-    static var address: (address: String, port: Int)? {
-        var server = ""
-        var port = 1_433
-        for part in (dsn ?? "").split(separator: ";") {
-            let pair = part.split(separator: "=", maxSplits: 1).map(String.init)
-            guard pair.count == 2 else { continue }
-            switch pair[0].lowercased() {
-            case "server":
-                let parts = pair[1].replacing("tcp:", with: "").split(separator: ",").map(String.init)
-                server = parts.first ?? ""
-                if parts.count == 2 { port = Int(parts[1]) ?? port }
-            case "port": port = Int(pair[1]) ?? port
-            default: break
-            }
-        }
-        if server == "localhost" { server = "127.0.0.1" }
-        return server.contains { $0.isLetter } || server.isEmpty ? nil : (server, port)
-    }
-
-    /// Settings that lead to another port of this machine.
-    static func leading(to port: Int) -> [String: String] {
-        (dsn ?? "").lowercased().contains("port=")
-            ? ["Server": "127.0.0.1", "Port": "\(port)"] : ["Server": "127.0.0.1,\(port)"]
     }
 
     /// The scripts the package ships that make tables.
@@ -130,10 +94,8 @@ final class SQLServerServingFixture: ServingFixture {
         serving = try Self.make(name, warnings: warnings)
     }
 
-    private static func make(_ name: String, _ changes: [String: String] = [:], warnings: Warnings) throws
-        -> SQLServerServing
-    {
-        let target = ServingServer.target(changes.merging(["Database": name]) { $1 })
+    private static func make(_ name: String, through port: Int? = nil, warnings: Warnings) throws -> SQLServerServing {
+        let target = try ServingServer.target(name, through: port)
         return SQLServerServing(
             try SQLServerDatabase(target, role: "serving", place: name), scripts: try ServingServer.scripts(),
             warn: { warnings.add($0) })
@@ -141,9 +103,13 @@ final class SQLServerServingFixture: ServingFixture {
 
     func another() async throws -> any ServingStore { try store() }
 
-    /// Another store on the database, by way of other settings.
-    func store(_ changes: [String: String] = [:]) throws -> SQLServerServing {
-        try Self.make(name, changes, warnings: warnings)
+    /// Another store on the database, by way of a relay's port.
+    func store(through port: Int? = nil) throws -> SQLServerServing {
+        try Self.make(name, through: port, warnings: warnings)
+    }
+
+    var dsn: SQLServerDSN {
+        get throws { try #require(TestServer.serving).dsn(database: name) }
     }
 
     /// A plain connection, as another program has one.
@@ -179,13 +145,13 @@ final class CommitCuttingProxy: @unchecked Sendable {
 
     let port: Int
     private let listener: Int32
-    private let target: (address: String, port: Int)
+    private let target: (host: String, port: Int)
     private let lock = NSLock()
     // Guarded by `lock`.
     private var cut: Cut?
     private var cuts = 0
 
-    init(to target: (address: String, port: Int)) throws {
+    init(to target: (host: String, port: Int)) throws {
         self.target = target
         listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
@@ -226,7 +192,7 @@ final class CommitCuttingProxy: @unchecked Sendable {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = UInt16(target.port).bigEndian
-        inet_pton(AF_INET, target.address, &address.sin_addr)
+        inet_pton(AF_INET, target.host, &address.sin_addr)
         let result = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 connect(server, $0, socklen_t(MemoryLayout<sockaddr_in>.size))

@@ -6,7 +6,9 @@ import Tidemark
 
 @testable import SQLServer
 
-@Suite("A serving database on SQL Server", .serialized, .enabled(if: ServingServer.dsn != nil, ServingServer.hint))
+@Suite(
+    "A serving database on SQL Server", .serialized,
+    .enabled(if: TestServer.serving != nil, TestServer.servingIsMissing))
 struct ServingTests {
     @Test("SQL Server keeps the contract of a serving store", arguments: ServingStoreContract.clauses)
     func contract(clause: ServingStoreContract.Clause) async throws {
@@ -399,11 +401,11 @@ struct ServingTests {
 
     @Test(
         "a COMMIT whose answer is lost counts once, whether or not the server made it",
-        .enabled(if: ServingServer.address != nil, "the server is not named by an IPv4 address"))
+        .enabled(if: TestServer.serving?.address != nil, "the server is not named by an IPv4 address"))
     func commitInDoubt() async throws {
         try await SQLServerServingFixture.run { fixture in
-            let proxy = try CommitCuttingProxy(to: try #require(ServingServer.address))
-            let store = try fixture.store(ServingServer.leading(to: proxy.port))
+            let proxy = try CommitCuttingProxy(to: try #require(TestServer.serving?.address))
+            let store = try fixture.store(through: proxy.port)
             try await store.prepareStaging(for: Self.capture, source: Self.source)
             try await Self.build(store, [("a", "1", nil, 1)])
 

@@ -193,10 +193,10 @@ struct SourceBehaviourTests {
         try await Fixture.with([Self.table]) { fixture in
             try await fixture.addCaptures(99)
             let server = fixture.database.server
-            let (text, counter) = try #require(
-                try server.target(database: fixture.database.name) { try TurnCounter(host: $0, port: $1) },
-                "the connection string has no Server=host,port or Server=host;Port=port")
-            let database = try SQLServerDatabase(ConnectionString(text), role: "source")
+            let address = try #require(server.address, "the DSN does not name the server by an IPv4 address")
+            let counter = try TurnCounter(host: address.host, port: address.port)
+            let target = try server.target(database: fixture.database.name, through: counter.port)
+            let database = try SQLServerDatabase(target, role: "source")
             let source = SQLServerSource(database, options: .init(logger: fixture.log.logger))
             #expect(try await source.bounds().captures.count == 100)
             let before = counter.turns
@@ -462,17 +462,13 @@ extension SQLServerSourceFixture {
 
     /// Runs `body` with a login of its own and a source that uses it.
     func withLogin(_ body: (_ login: String, SQLServerSource) async throws -> Void) async throws {
-        let login = database.name.replacing("tm_src_", with: "tm_srcl_")
+        let login = database.loginName
         let password = "Tide-mark_\(UInt32.random(in: .min ... .max))"
         try await execute("CREATE LOGIN \(login) WITH PASSWORD = '\(password)'")
-        let user = try SQLServerDatabase(
-            database.server.target(database: database.name, user: (login, password)), role: "source")
-        let result = await Result {
-            try await body(login, SQLServerSource(user, options: .init(logger: log.logger)))
-        }
-        try? await execute("DROP USER IF EXISTS \(login)")
-        try? await execute("DROP LOGIN \(login)")
-        try result.get()
+        let user = try database.server.target(database: database.name, user: (login, password))
+        let source = SQLServerSource(
+            try SQLServerDatabase(user, role: "source"), options: .init(logger: log.logger))
+        try await body(login, source)
     }
 
     /// Lets a user read the catalog and the change tables.
@@ -494,11 +490,5 @@ extension SQLServerSourceFixture {
         }
         defer { writes.cancel() }
         return try await body()
-    }
-}
-
-extension Result where Failure == any Error {
-    fileprivate init(_ body: () async throws -> Success) async {
-        do { self = .success(try await body()) } catch { self = .failure(error) }
     }
 }

@@ -8,7 +8,7 @@ import Testing
 ///
 ///     @Suite("A source on SQL Server", .enabled(if: TestServer.source != nil, TestServer.sourceIsMissing))
 ///
-/// The variable holds an ODBC connection string whose login may create databases, such as
+/// The variable holds a DSN whose login may create databases, `sqlserver://…` or an ODBC connection string such as
 /// `Driver=/usr/lib/x86_64-linux-gnu/odbc/libtdsodbc.so;Server=…;Port=1433;TDS_Version=7.4;UID=…;PWD=…`.
 struct TestServer: Sendable {
     /// The server for source databases.
@@ -19,24 +19,63 @@ struct TestServer: Sendable {
     static let sourceIsMissing: Comment = "TIDEMARK_TEST_SOURCE_DSN names no T-SQL server"
     static let servingIsMissing: Comment = "TIDEMARK_TEST_SERVING_DSN names no T-SQL server"
 
-    private let text: String
+    private let dsn: SQLServerDSN
 
     private init?(variable: String) {
-        guard let text = ProcessInfo.processInfo.environment[variable], !text.isEmpty else { return nil }
-        self.text = text
+        guard let text = ProcessInfo.processInfo.environment[variable], !text.isEmpty,
+            let dsn = try? SQLServerDSN(text)
+        else { return nil }
+        self.dsn = dsn
+    }
+
+    /// The DSN of a database of the server.
+    ///
+    /// - Parameters:
+    ///   - user: a login other than the one that creates databases.
+    ///   - port: a relay's, on this machine.
+    func dsn(
+        database: String, user: (name: String, password: String)? = nil, through port: Int? = nil
+    ) -> SQLServerDSN {
+        switch dsn.with(database: database) {
+        case .address(var address):
+            if let user { address = address.with(user: user.name, password: user.password) }
+            if let port { address = address.with(host: "127.0.0.1", port: port) }
+            return .address(address)
+        case .odbc(let string):
+            // The first value of a keyword counts, so the one in front wins.
+            var keys: [(key: String, value: String)] = []
+            if let user { keys += [("UID", user.name), ("PWD", user.password)] }
+            if let port {
+                let hasPort = string.value("port") != nil
+                keys += hasPort ? [("Server", "127.0.0.1"), ("Port", "\(port)")] : [("Server", "127.0.0.1,\(port)")]
+            }
+            let text = [ConnectionString(pairs: keys).text, string.connectionString].filter { !$0.isEmpty }
+            guard let changed = try? ODBCString(text.joined(separator: ";")) else { return .odbc(string) }
+            return .odbc(changed)
+        }
     }
 
     /// The connection string for a database of the server.
-    ///
-    /// - Parameter user: a login other than the one that creates databases.
-    func target(database: String, user: (name: String, password: String)? = nil) -> ConnectionString {
-        var keys = "Database=\(database);"
-        var replaced = #/(?i)Database *=[^;]*;?/#
-        if let user {
-            keys += "UID=\(user.name);PWD={\(user.password)};"
-            replaced = #/(?i)(?:Database|UID|PWD) *=(?: *\{[^}]*\}|[^;]*);?/#
+    func target(
+        database: String, user: (name: String, password: String)? = nil, through port: Int? = nil
+    ) throws -> ConnectionString {
+        try dsn(database: database, user: user, through: port).connectionString(drivers: .ofThisMachine())
+    }
+
+    /// Where the server listens, when the DSN says so with a number for a port: what a relay needs.
+    var address: (host: String, port: Int)? {
+        let (host, port): (String, Int?)
+        switch dsn {
+        case .address(let address): (host, port) = (address.host, address.port ?? 1_433)
+        case .odbc(let string):
+            let parts = (string.value("server") ?? "").replacing("tcp:", with: "").split(separator: ",").map(
+                String.init)
+            host = parts.first ?? ""
+            port = parts.count == 2 ? Int(parts[1]) : string.value("port").map { Int($0) ?? 1_433 } ?? 1_433
         }
-        return ConnectionString(keys + text.replacing(replaced, with: ""))
+        let numbers = host == "localhost" ? "127.0.0.1" : host
+        guard let port, !numbers.isEmpty, !numbers.contains(where: \.isLetter) else { return nil }
+        return (numbers, port)
     }
 
     /// Runs `body` with a new, empty database, and drops it.
@@ -100,6 +139,22 @@ struct TestServer: Sendable {
     }
 }
 
+extension SQLServerDSN {
+    /// The DSN as a setting has it, password and all.
+    var text: String {
+        switch self {
+        case .odbc(let string): return string.connectionString
+        case .address(let address):
+            func encoded(_ text: String) -> String {
+                text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? text
+            }
+            let login = address.user.map { "\(encoded($0)):\(encoded(address.password ?? ""))@" } ?? ""
+            let options = address.options.map { "\($0.key.rawValue)=\(encoded($0.value))" }.joined(separator: "&")
+            return "sqlserver://\(login)\(address.host)\(address.port.map { ":\($0)" } ?? "")?\(options)"
+        }
+    }
+}
+
 /// A database of one test.
 struct TestDatabase: Sendable {
     let server: TestServer
@@ -108,16 +163,21 @@ struct TestDatabase: Sendable {
     /// Whether the server is Babelfish, which lacks some of SQL Server.
     let isBabelfish: Bool
 
-    var target: ConnectionString { server.target(database: name) }
+    var dsn: SQLServerDSN { server.dsn(database: name) }
+    /// What a test may call a login of its own, which is dropped with the database.
+    var loginName: String { "\(name)_login" }
 
     /// A way to the database with connections of its own.
     func open(role: String = "test") throws -> SQLServerDatabase {
-        try SQLServerDatabase(target, role: role)
+        try SQLServerDatabase(server.target(database: name), role: role)
     }
 
     func drop() async throws {
         let end = isBabelfish ? [] : ["ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE"]
         try await TestServer.oneAtATime(master, end + ["DROP DATABASE \(quoted(name))"])
+        // Not before: on Babelfish a login cannot go while a database has granted it something.
+        try await TestServer.oneAtATime(
+            master, ["IF SUSER_ID(\(literal(loginName))) IS NOT NULL DROP LOGIN \(quoted(loginName))"])
     }
 }
 

@@ -115,26 +115,3 @@ final class TurnCounter: @unchecked Sendable {
     private static func socket() -> Int32 { Darwin.socket(AF_INET, SOCK_STREAM, 0) }
     #endif
 }
-
-extension TestServer {
-    /// The connection string for a database, by way of a relay, when it is of a form whose address can be replaced.
-    func target(database: String, through relay: (String, Int) throws -> TurnCounter) throws -> (String, TurnCounter)? {
-        let text = target(database: database).text
-        // Server=host,port for Microsoft's driver, Server=host;Port=port for FreeTDS.
-        if let match = text.firstMatch(of: #/(?i)Server=(?:tcp:)?([^;,]+),(\d+)/#), let port = Int(match.2) {
-            let counter = try relay(String(match.1), port)
-            return (text.replacingCharacters(in: match.range, with: "Server=127.0.0.1,\(counter.port)"), counter)
-        }
-        if let server = text.firstMatch(of: #/(?i)Server=([^;,]+)/#),
-            let port = text.firstMatch(of: #/(?i)Port=(\d+)/#),
-            let number = Int(port.1)
-        {
-            let counter = try relay(String(server.1), number)
-            return (
-                text.replacing(port.0, with: "Port=\(counter.port)").replacing(server.0, with: "Server=127.0.0.1"),
-                counter
-            )
-        }
-        return nil
-    }
-}

@@ -38,7 +38,7 @@ struct Backoff: Sendable {
         failures += 1
         resumeAt = now + next * jitter
         next = min(next * 2, Backoff.longest)
-        let isTransient = if case TidemarkError.transient = error { true } else { false }
+        let isTransient = (error as? TidemarkError)?.isTransient ?? false
         let report: Report = isTransient && failures < Backoff.patience ? .warn : .record
         let message = "\(error)"
         defer { last = (message, report) }

@@ -95,12 +95,17 @@ public final class Pipeline: Sendable {
         let lease = try await waitForLease()
         defer { lease.release() }
 
-        let captures = try await prepareCaptures()
-        let watermarks = Watch(try await store.watermarks(source: options.sourceName))
-        let replica = try await Replica(
-            directory: options.stateDirectory, memoryLimit: options.memoryLimit, captures: captures, store: store,
-            watermarks: watermarks.value, logger: logger)
-        let workers = try await prepareWorkers(captures: captures, replica: replica, watermarks: watermarks.value)
+        let captures = try await patiently { try await self.prepareCaptures() }
+        let watermarks = Watch(
+            try await patiently { try await self.store.watermarks(source: self.options.sourceName) })
+        let replica = try await patiently {
+            try await Replica(
+                directory: self.options.stateDirectory, memoryLimit: self.options.memoryLimit, captures: captures,
+                store: self.store, watermarks: watermarks.value, logger: self.logger)
+        }
+        let workers = try await patiently {
+            try await self.prepareWorkers(captures: captures, replica: replica, watermarks: watermarks.value)
+        }
         let bounds = Watch<SourceBounds?>(nil)
         logger.info(
             "running",
@@ -139,7 +144,7 @@ public final class Pipeline: Sendable {
     private func waitForLease() async throws -> any PipelineLease {
         var isWaiting = false
         while true {
-            if let lease = try await store.acquireLease() {
+            if let lease = try await patiently({ try await self.store.acquireLease() }) {
                 if isWaiting { logger.info("the other pipeline is gone; taking over") }
                 return lease
             }
@@ -148,6 +153,21 @@ public final class Pipeline: Sendable {
                 isWaiting = true
             }
             try await Task.sleep(for: Self.leaseInterval)
+        }
+    }
+
+    /// Makes a step of the start again while it fails in a way that passes: the databases may be starting too.
+    private func patiently<Result>(_ step: () async throws -> Result) async throws -> Result {
+        var backoff = Backoff()
+        while true {
+            do {
+                return try await step()
+            } catch let error as TidemarkError where error.isTransient {
+                if backoff.failed(with: error, at: .now) != .nothing {
+                    logger.warning("trying again", metadata: ["error": "\(error)"])
+                }
+                while !backoff.isOver(at: .now) { try await Task.sleep(for: Backoff.first / 5) }
+            }
         }
     }
 
@@ -169,7 +189,7 @@ public final class Pipeline: Sendable {
                 }
                 try await store.prepareStaging(for: capture, source: options.sourceName)
                 ready.append(capture)
-            } catch let error as TidemarkError {
+            } catch let error as TidemarkError where !error.isTransient {
                 await report(error, capture: capture.instance)
             }
         }
@@ -190,7 +210,7 @@ public final class Pipeline: Sendable {
                 let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: logger)
                 try await worker.pin(watermarks: watermarks)
                 workers.append(worker)
-            } catch let error as TidemarkError {
+            } catch let error as TidemarkError where !error.isTransient {
                 await report(error, projection: definition.name)
             }
         }
@@ -363,5 +383,10 @@ extension TidemarkError {
     /// Whether somebody else writes to the serving database.
     var isConflict: Bool {
         if case .conflict = self { true } else { false }
+    }
+
+    /// Whether the same call may succeed when it is made again.
+    var isTransient: Bool {
+        if case .transient = self { true } else { false }
     }
 }
