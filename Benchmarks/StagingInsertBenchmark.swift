@@ -44,7 +44,7 @@ enum StagingInsertBenchmark {
         }
         try connection.execute("TRUNCATE TABLE stg_bench")
         try connection.execute(insertStatement(1), try parameters(0..<rows, groupRows: 1))
-        try connection.execute("SELECT * INTO stg_bench_rows FROM stg_bench")
+        try connection.execute("DROP TABLE IF EXISTS stg_bench_rows; SELECT * INTO stg_bench_rows FROM stg_bench")
         defer { _ = try? connection.execute("DROP TABLE stg_bench_rows") }
         try measure(connection, "the server's own INSERT … SELECT") {
             try connection.execute("INSERT INTO stg_bench SELECT * FROM stg_bench_rows")
@@ -89,8 +89,8 @@ enum StagingInsertBenchmark {
         let serving = SQLServerServing(
             try SQLServerDatabase(target, role: "serving"), scripts: try scripts())
         try await serving.bootstrap()
-        var capture = Shop.orders
-        capture = Capture(instance: "dbo_bench", table: "bench", columns: capture.columns, key: capture.key)
+        let capture = Capture(
+            instance: "dbo_bench", table: "bench", columns: Shop.orders.columns, key: Shop.orders.key)
         let database = try Environment().connect(target)
         func clean() throws {
             try database.execute("DROP TABLE IF EXISTS stg_cdc_bench")
@@ -106,7 +106,7 @@ enum StagingInsertBenchmark {
                     capture, source: "bench", window: LSNWindow(after: .zero, through: .first), commitTime: .now(),
                     from: Blocks { nil })
                 let batch = Shop.changes(
-                    of: capture, ids: Int64(1)...Int64(count), operation: .insert,
+                    of: Shop.orders, ids: Int64(1)...Int64(count), operation: .insert,
                     lsn: { LSN(high: UInt64($0 / 1_000 + 1), low: 0) }, version: 0)
                 let through = LSN(high: UInt64(count / 1_000 + 1), low: 0)
                 times.append(
