@@ -1,4 +1,4 @@
-import ODBC
+package import ODBC
 import Synchronization
 public import Tidemark
 
@@ -148,6 +148,17 @@ extension SQLServerSource {
             throw TidemarkError.schema("the source gives an LSN of \(bytes?.count ?? 0) bytes, where 10 are due")
         }
         return lsn
+    }
+
+    /// The statement that reads all changes of `capture` there are, for measurements.
+    package func changesStatement(of capture: Capture) async throws -> (sql: String, parameters: [Value]) {
+        let end = try await bounds().maxLSN
+        return try await database.run { [self] connection in
+            let minLSN = try Self.minLSN(capture, connection)
+            return try reading(capture, connection) { entry in
+                (try Self.changesSQL(capture, entry), [.binary(minLSN.bytes), .binary(end.bytes)])
+            }
+        }
     }
 
     private static let lesserOrder = """

@@ -20,20 +20,29 @@ extension SQLServerSource {
     /// missing from the states in between; its first change is no insert. Since the capture job is behind, a row of now
     /// may have no change yet, and neither may one that was deleted just before. So the change table is looked at when
     /// the log has passed the moment at which the table was looked at.
+    ///
+    /// A table that was empty when its capture was enabled, as `sql/source/003_cdc.sql` notes, has had no older rows. There
+    /// it is enough that each row of now has a change, and no wait for the log, which stands still on an idle database.
     public func isComplete(_ capture: Capture) async throws -> Bool {
         let minLSN: LSN? = try await database.run { [self] connection in
             try reading(capture, connection) { entry in
                 guard let table = entry.source, let changes = entry.readableChangeTable else { return nil }
                 defer { _ = try? connection.execute("IF OBJECT_ID(N'tempdb..#unseen') IS NOT NULL DROP TABLE #unseen") }
                 let minLSN = try Self.minLSN(capture, connection)
-                guard minLSN > .zero, try Self.collectUnseen(capture, table, changes, minLSN, connection) else {
-                    return nil
-                }
+                guard minLSN > .zero,
+                    var unseen = try Self.collectUnseen(capture, table, changes, minLSN, connection)
+                else { return nil }
                 let mark = try Self.mark(connection)
+                let beganEmpty = try Self.beganEmpty(capture, table, connection)
                 let deadline = ContinuousClock.now + Self.catchUpTime
-                while !Self.hasPassed(mark, try Self.bounds(connection)) {
+                while !(beganEmpty && unseen == 0), !Self.hasPassed(mark, try Self.bounds(connection)) {
                     guard ContinuousClock.now < deadline else { return nil }
                     Thread.sleep(forTimeInterval: Self.catchUpPoll)
+                    guard beganEmpty else { continue }
+                    guard let now = try Self.collectUnseen(capture, table, changes, minLSN, connection) else {
+                        return nil
+                    }
+                    unseen = now
                 }
                 let hasOlderRows = try Self.hasOlderRows(capture, entry, changes, minLSN, connection)
                 let isKept = try Self.minLSN(capture, connection) == minLSN
@@ -50,10 +59,28 @@ extension SQLServerSource {
         return try connection.scalar(sql).lsn() ?? .zero
     }
 
-    /// Puts the keys of rows without a change into `#unseen`; `false` when there are too many.
+    /// Whether the table was empty when this very capture was enabled: the note names the capture and its date, so one
+    /// that was enabled anew is another.
+    static func beganEmpty(
+        _ capture: Capture, _ table: ObjectName, _ connection: Connection
+    ) throws -> Bool {
+        let count = try connection.scalar(
+            """
+            SELECT COUNT(*) FROM sys.extended_properties AS p, cdc.change_tables AS t
+            WHERE p.class = 1 AND p.minor_id = 0 AND p.name = N'tidemark_captured_empty'
+                AND p.major_id = OBJECT_ID(\(literal(table.description))) AND t.capture_instance = \(literal(capture.instance))
+                AND CAST(p.value AS nvarchar(200)) =
+                    t.capture_instance + N' ' + CONVERT(nvarchar(30), t.create_date, 126)
+            """
+        ).int64
+        return count == 1
+    }
+
+    /// Puts the keys of rows without a change into `#unseen`, and counts them; `nil` when there are too many.
     private static func collectUnseen(
         _ capture: Capture, _ table: ObjectName, _ changes: ObjectName, _ minLSN: LSN, _ connection: Connection
-    ) throws -> Bool {
+    ) throws -> Int64? {
+        try connection.execute("IF OBJECT_ID(N'tempdb..#unseen') IS NOT NULL DROP TABLE #unseen")
         try connection.execute(
             """
             SELECT TOP (\(unseenRows + 1)) \(list(capture.key, of: "s")) INTO #unseen FROM \(table) AS s
@@ -62,7 +89,7 @@ extension SQLServerSource {
                     AND \(equal(capture.key, "c", "s")))
             """)
         let count = try connection.scalar("SELECT COUNT_BIG(*) FROM #unseen").int64 ?? 0
-        return count <= unseenRows
+        return count <= unseenRows ? count : nil
     }
 
     /// Whether a row still has no change, or the first change of one is no insert.

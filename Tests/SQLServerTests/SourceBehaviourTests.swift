@@ -172,6 +172,41 @@ struct SourceBehaviourTests {
         }
     }
 
+    @Test("the note that a capture began on an empty table is believed of that capture only, not of one enabled anew")
+    func notedEmpty() async throws {
+        try await Fixture.with([Self.table]) { fixture in
+            let capture = try await fixture.capture("t")
+            func beganEmpty() async throws -> Bool {
+                try await fixture.plain.run { connection in
+                    try SQLServerSource.beganEmpty(capture, ObjectName(schema: "dbo", name: "t"), connection)
+                }
+            }
+            func note(_ created: String) -> String {
+                """
+                DECLARE @note nvarchar(200) = (
+                    SELECT N'dbo_t ' + CONVERT(nvarchar(30), \(created), 126)
+                    FROM cdc.change_tables WHERE capture_instance = N'dbo_t');
+                EXEC sys.sp_addextendedproperty @name = N'tidemark_captured_empty', @value = @note,
+                    @level0type = N'SCHEMA', @level0name = N'dbo', @level1type = N'TABLE', @level1name = N't'
+                """
+            }
+            #expect(try await !beganEmpty())
+            try await fixture.execute(note("DATEADD(day, -1, create_date)"))
+            #expect(try await !beganEmpty())
+            try await fixture.execute(
+                """
+                EXEC sys.sp_dropextendedproperty @name = N'tidemark_captured_empty',
+                    @level0type = N'SCHEMA', @level0name = N'dbo', @level1type = N'TABLE', @level1name = N't'
+                """)
+            try await fixture.execute(note("create_date"))
+            #expect(try await beganEmpty())
+            try await fixture.transaction([
+                "INSERT INTO t VALUES (1, N'a')", "DELETE FROM t", "INSERT INTO t VALUES (2, N'b')",
+            ])
+            #expect(try await fixture.source.isComplete(capture))
+        }
+    }
+
     @Test("a read of the table leaves its connection at the usual isolation level")
     func isolation() async throws {
         try await Fixture.with([Self.table]) { fixture in

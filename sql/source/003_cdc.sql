@@ -38,7 +38,12 @@ GO
 
 -- The tables. The first one also makes the capture and cleanup jobs. The pipeline reads every change, so the
 -- index and the function for net changes would only cost the capture job time.
+--
+-- The note on a table that is empty when its capture is enabled tells the pipeline that there are no older rows to read
+-- first. Only for tables nobody else writes to just now, as these.
 SET NOCOUNT ON;
+
+DECLARE @note nvarchar(200);
 
 IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_customers')
 BEGIN
@@ -49,6 +54,22 @@ BEGIN
         @capture_instance = N'dbo_customers',
         @supports_net_changes = 0;
     PRINT N'enabled capture instance dbo_customers';
+
+    IF NOT EXISTS (SELECT 1 FROM dbo.customers WITH (TABLOCK, HOLDLOCK))
+    BEGIN
+        SET @note = (
+            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
+            FROM cdc.change_tables WHERE capture_instance = N'dbo_customers');
+        IF EXISTS (
+            SELECT 1 FROM sys.extended_properties
+            WHERE major_id = OBJECT_ID(N'dbo.customers') AND minor_id = 0 AND name = N'tidemark_captured_empty')
+            EXEC sys.sp_dropextendedproperty
+                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
+                @level1type = N'TABLE', @level1name = N'customers';
+        EXEC sys.sp_addextendedproperty
+            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
+            @level1type = N'TABLE', @level1name = N'customers';
+    END;
 END;
 
 IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_orders')
@@ -60,6 +81,22 @@ BEGIN
         @capture_instance = N'dbo_orders',
         @supports_net_changes = 0;
     PRINT N'enabled capture instance dbo_orders';
+
+    IF NOT EXISTS (SELECT 1 FROM dbo.orders WITH (TABLOCK, HOLDLOCK))
+    BEGIN
+        SET @note = (
+            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
+            FROM cdc.change_tables WHERE capture_instance = N'dbo_orders');
+        IF EXISTS (
+            SELECT 1 FROM sys.extended_properties
+            WHERE major_id = OBJECT_ID(N'dbo.orders') AND minor_id = 0 AND name = N'tidemark_captured_empty')
+            EXEC sys.sp_dropextendedproperty
+                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
+                @level1type = N'TABLE', @level1name = N'orders';
+        EXEC sys.sp_addextendedproperty
+            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
+            @level1type = N'TABLE', @level1name = N'orders';
+    END;
 END;
 
 IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_payments')
@@ -71,6 +108,22 @@ BEGIN
         @capture_instance = N'dbo_payments',
         @supports_net_changes = 0;
     PRINT N'enabled capture instance dbo_payments';
+
+    IF NOT EXISTS (SELECT 1 FROM dbo.payments WITH (TABLOCK, HOLDLOCK))
+    BEGIN
+        SET @note = (
+            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
+            FROM cdc.change_tables WHERE capture_instance = N'dbo_payments');
+        IF EXISTS (
+            SELECT 1 FROM sys.extended_properties
+            WHERE major_id = OBJECT_ID(N'dbo.payments') AND minor_id = 0 AND name = N'tidemark_captured_empty')
+            EXEC sys.sp_dropextendedproperty
+                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
+                @level1type = N'TABLE', @level1name = N'payments';
+        EXEC sys.sp_addextendedproperty
+            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
+            @level1type = N'TABLE', @level1name = N'payments';
+    END;
 END;
 GO
 
