@@ -6,7 +6,7 @@ import Tidemark
 /// Ways to insert changes into a staging table of SQL Server, one against the other; the product has the best that is
 /// safe (SQLServerBulkInsert).
 ///
-/// Runs when TIDEMARK_TEST_SERVING_DSN, an ODBC connection string, names a database it may write to.
+/// Runs when TIDEMARK_TEST_SERVING_DSN names a database it may write to.
 enum StagingInsertBenchmark {
     static let variable = "TIDEMARK_TEST_SERVING_DSN"
     private static let rows = 20_000
@@ -24,7 +24,8 @@ enum StagingInsertBenchmark {
             say("\nstaging insert: skipped, \(variable) is not set")
             return
         }
-        let target = ConnectionString(text)
+        guard let dsn = try SQLServerDSN(text) else { throw TidemarkError.configuration("\(variable) is no DSN") }
+        let target = try dsn.connectionString(drivers: .ofThisMachine())
         let connection = try Environment().connect(target)
         say("\nstaging insert: \(rows) changes of orders in one transaction, \(connection.driver.driverName)")
         try connection.execute(create("stg_bench"))
