@@ -86,7 +86,7 @@ private final class InProcess: PipelineContract.Runner {
         options.memoryLimit = "200MB"
         let pipeline = Pipeline(
             source: source.source, store: try await serving.another(), definitions: definitions, options: options,
-            logger: Logger(label: "contract") { _ in SwiftLogNoOpLogHandler() })
+            logger: Logger.contract)
         running.withLock { $0 = (pipeline, Task { try await pipeline.run() }) }
     }
 
@@ -101,6 +101,16 @@ private final class InProcess: PipelineContract.Runner {
 }
 
 private let sourceName = "source1"
+
+extension Logger {
+    /// Silent, unless TIDEMARK_TEST_LOG is set to see what a failing pipeline says.
+    fileprivate static var contract: Logger {
+        let isSilent = ProcessInfo.processInfo.environment["TIDEMARK_TEST_LOG"] == nil
+        return Logger(label: "contract") { label -> any LogHandler in
+            isSilent ? SwiftLogNoOpLogHandler() as any LogHandler : StreamLogHandler.standardError(label: label)
+        }
+    }
+}
 
 private final class Life {
     private let source: any SourceFixture
@@ -237,7 +247,7 @@ private final class Life {
     private func verify() async throws {
         let verifier = try await Verifier(
             source: source.source, store: serving.store, sourceName: sourceName, memoryLimit: "200MB",
-            logger: Logger(label: "contract") { _ in SwiftLogNoOpLogHandler() })
+            logger: Logger.contract)
         for finding in try await verifier.projections(definitions) + verifier.sources() where !finding.isEqual {
             throw Wrong("verify: \(finding)")
         }

@@ -183,10 +183,9 @@ public final class Connection {
 
     /// The error for a failed call, which also tells whether the connection is gone.
     func failure(_ sql: String, _ records: [Diagnostic], isCancelled: Bool = false) -> ODBCError {
-        // 57P0x is PostgreSQL's "terminating connection", 20004 and 20006 FreeTDS' failed read and write.
+        // 57P0x is PostgreSQL's "terminating connection".
         if records.contains(where: {
-            $0.sqlState.hasPrefix("08") || ["57P01", "57P02", "57P03"].contains($0.sqlState)
-                || $0.message.hasPrefix("[FreeTDS]") && (20_004...20_006).contains($0.nativeCode)
+            $0.sqlState.hasPrefix("08") || ["57P01", "57P02", "57P03"].contains($0.sqlState) || $0.tellsFreeTDSLoss
         }) {
             isLost = true
         }

@@ -21,7 +21,8 @@ extension ErrorClass {
     /// "login failed" (18456). Then a refusal: FreeTDS adds 08001 to every login that fails, whatever the reason.
     /// Else one transient record is enough, or the first that says something.
     public init(_ records: [Diagnostic]) {
-        let errors = records.filter { !$0.isWarning }
+        // FreeTDS gives some ends of a connection the SQLSTATE of a warning.
+        let errors = records.filter { !$0.isWarning || $0.tellsFreeTDSLoss }
         let classes = errors.map(ErrorClass.init)
         if errors.contains(where: { Self.byNativeCode($0) == .transient }) {
             self = .transient
@@ -49,6 +50,7 @@ extension ErrorClass {
     }
 
     private static func byNativeCode(_ record: Diagnostic) -> ErrorClass? {
+        if record.tellsFreeTDSLoss { return .transient }
         // Both drivers put the server's name before its messages: "[FreeTDS][SQL Server]" and
         // "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]".
         if record.message.contains("SQL Server]") {
@@ -99,4 +101,15 @@ extension ErrorClass {
 
     /// Permission denied on an object, a column, a statement; in the database; login failed; no user.
     private static let permissionSQLServerCodes: Set<Int> = [229, 230, 262, 297, 300, 916, 18456]
+}
+
+extension Diagnostic {
+    /// Whether FreeTDS says that the connection is gone: a failed read or write, an unexpected end, bytes that are no
+    /// message, a dead connection (`SYBEREAD`, `SYBEWRIT`, `SYBESEOF`, `SYBEBTOK`, `SYBEDDNE` of its `sybdb.h`); or
+    /// that it has nothing to say, as when the connection ended before the answer's first byte.
+    var tellsFreeTDSLoss: Bool {
+        message.hasPrefix("[FreeTDS]")
+            && ([20_004, 20_006, 20_017, 20_020, 20_047].contains(nativeCode)
+                || nativeCode == 0 && message.hasSuffix("Unknown error"))
+    }
 }

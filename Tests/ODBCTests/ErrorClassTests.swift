@@ -35,6 +35,15 @@ struct ErrorClassTests {
         #expect(ErrorClass([Self.record("HY000", code, microsoft)]) == .transient)
     }
 
+    @Test("FreeTDS' words for a connection that is gone are transient, whatever SQLSTATE it gives them")
+    func freeTDSLoss() {
+        for code in [20_004, 20_006, 20_017, 20_020, 20_047] {
+            #expect(ErrorClass([Self.record("01000", code)]) == .transient)
+        }
+        #expect(ErrorClass([Self.record("HY000", 0, "[FreeTDS][SQL Server]Unknown error")]) == .transient)
+        #expect(ErrorClass([Self.record("01000", 5_701)]) == .permanent)
+    }
+
     @Test(
         "SQL Server's numbers for constraints and permissions",
         arguments: [
