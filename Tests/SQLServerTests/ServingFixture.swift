@@ -204,30 +204,46 @@ final class CommitCuttingProxy: @unchecked Sendable {
     private func pump(_ from: Int32, _ to: Int32, isRequest: Bool) {
         Thread { [self] in
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
-            while true {
+            var waiting: [UInt8] = []
+            stream: while true {
                 let count = recv(from, &buffer, buffer.count, 0)
                 guard count > 0 else { break }
-                let cut = isRequest && Self.isCommit(buffer[..<count]) ? takeCut() : nil
-                if cut == .before { break }
-                var sent = 0
-                while sent < count {
-                    let written = buffer.withUnsafeBytes {
-                        send(to, $0.baseAddress! + sent, count - sent, Int32(MSG_NOSIGNAL))
+                waiting += buffer[..<count]
+                while let length = Self.packetLength(waiting), waiting.count >= length {
+                    let packet = Array(waiting[..<length])
+                    waiting.removeFirst(length)
+                    let cut = isRequest && Self.isCommit(packet) ? takeCut() : nil
+                    guard cut != .before, Self.sendAll(packet, to) else { break stream }
+                    if cut == .after {
+                        // The client hears nothing more; the server commits before it sees the end.
+                        shutdown(from, Int32(SHUT_RDWR))
+                        Thread.sleep(forTimeInterval: 0.2)
+                        break stream
                     }
-                    guard written > 0 else { break }
-                    sent += written
                 }
-                if cut == .after {
-                    // The client hears nothing more; the server commits before it sees the end.
-                    shutdown(from, Int32(SHUT_RDWR))
-                    Thread.sleep(forTimeInterval: 0.2)
-                    break
-                }
-                guard sent == count else { break }
             }
             shutdown(from, Int32(SHUT_RDWR))
             shutdown(to, Int32(SHUT_RDWR))
         }.start()
+    }
+
+    /// Bytes of the packet or, while the login is encrypted, of the TLS record that `bytes` begins with.
+    private static func packetLength(_ bytes: [UInt8]) -> Int? {
+        guard bytes.count >= 8 else { return nil }
+        return (20...23).contains(bytes[0])
+            ? 5 + (Int(bytes[3]) << 8 | Int(bytes[4])) : max(8, Int(bytes[2]) << 8 | Int(bytes[3]))
+    }
+
+    private static func sendAll(_ bytes: [UInt8], _ socket: Int32) -> Bool {
+        var sent = 0
+        while sent < bytes.count {
+            let written = bytes.withUnsafeBytes {
+                send(socket, $0.baseAddress! + sent, bytes.count - sent, Int32(MSG_NOSIGNAL))
+            }
+            guard written > 0 else { return false }
+            sent += written
+        }
+        return true
     }
 
     private func takeCut() -> Cut? {
@@ -238,7 +254,7 @@ final class CommitCuttingProxy: @unchecked Sendable {
         }
     }
 
-    private static func isCommit(_ bytes: ArraySlice<UInt8>) -> Bool {
+    private static func isCommit(_ bytes: [UInt8]) -> Bool {
         // 8 bytes of packet header; then headers, whose length comes first; then the request type.
         guard bytes.count > 12, bytes[0] == 14 else { return false }
         let headers = Int(bytes[8]) | Int(bytes[9]) << 8

@@ -42,15 +42,17 @@ struct TestServer: Sendable {
             if let port { address = address.with(host: "127.0.0.1", port: port) }
             return .address(address)
         case .odbc(let string):
-            // The first value of a keyword counts, so the one in front wins.
+            // Of a keyword given twice the driver manager's syntax says the first counts; FreeTDS takes the last.
             var keys: [(key: String, value: String)] = []
             if let user { keys += [("UID", user.name), ("PWD", user.password)] }
             if let port {
                 let hasPort = string.value("port") != nil
                 keys += hasPort ? [("Server", "127.0.0.1"), ("Port", "\(port)")] : [("Server", "127.0.0.1,\(port)")]
             }
-            let text = [ConnectionString(pairs: keys).text, string.connectionString].filter { !$0.isEmpty }
-            guard let changed = try? ODBCString(text.joined(separator: ";")) else { return .odbc(string) }
+            let changes = Set(keys.map { $0.key.lowercased() })
+            keys =
+                string.pairs.filter { !changes.contains($0.keyword.lowercased()) }.map { ($0.keyword, $0.value) } + keys
+            guard let changed = try? ODBCString(ConnectionString(pairs: keys).text) else { return .odbc(string) }
             return .odbc(changed)
         }
     }
