@@ -22,6 +22,7 @@ extension Databases {
                 try SQLServerDatabase(dsn, role: "source"),
                 options: .init(excludedColumns: settings.excludedColumns, logger: logger))
         }
+        for refused in try await source.refusedCaptures() { done.append("source: left out: \(refused.reason)") }
         let captures = try await source.captures()
         guard !captures.isEmpty else {
             throw TidemarkError.schema(
@@ -41,7 +42,8 @@ extension Databases {
                 dsn, role: "serving", variables: login(of: settings.serving, isOther: settings.bootstrapServing != nil))
             done += try await scripts.createDatabase(Scripts.serving.creation).map { "serving: \($0)" }
             serving = SQLServerServing(
-                try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables)
+                try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables,
+                warn: { logger.warning("\($0)") })
             try await serving.bootstrap()
             roles = { try await scripts.apply(Scripts.serving.roles) }
         }

@@ -17,7 +17,7 @@ struct Databases: Sendable {
     ///   for a DSN no installed driver can serve.
     init(_ settings: Settings, logger: Logger) async throws {
         source = try Self.source(settings, logger: logger)
-        serving = try Self.serving(settings.serving)
+        serving = try Self.serving(settings.serving, logger: logger)
         // Asks whether the control tables are there, and says what to do when they are not.
         _ = try await serving.servingID()
     }
@@ -33,12 +33,14 @@ struct Databases: Sendable {
         }
     }
 
-    private static func serving(_ dsn: DSN) throws -> any ServingStore {
+    private static func serving(_ dsn: DSN, logger: Logger) throws -> any ServingStore {
         switch dsn {
         case .sqlite(let path):
             try EmbeddedServing(path: existing(path, role: "serving", setting: .servingDSN))
         case .sqlServer(let dsn):
-            SQLServerServing(try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables)
+            SQLServerServing(
+                try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables,
+                warn: { logger.warning("\($0)") })
         }
     }
 
