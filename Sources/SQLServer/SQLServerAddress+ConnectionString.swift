@@ -27,6 +27,10 @@ extension SQLServerAddress {
                 \(SQLServerDrivers.microsoftHint)
                 """)
         }
+        guard !address.isMultiSubnet else {
+            throw DSNError(
+                "asks for multiSubnetFailover=true, which FreeTDS does not have; \(SQLServerDrivers.microsoftHint)")
+        }
         guard address.options[.hostNameInCertificate] == nil else {
             throw DSNError(
                 "has hostNameInCertificate, which FreeTDS does not know; \(SQLServerDrivers.microsoftHint)")

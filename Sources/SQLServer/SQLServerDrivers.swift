@@ -52,16 +52,17 @@ public struct SQLServerDrivers: Sendable {
             }
             return Driver(name: name, family: family)
         }
-        let needsMicrosoft = address.encryption == .strict || address.authentication != .sqlPassword
+        let needsMicrosoft =
+            address.encryption == .strict || address.authentication != .sqlPassword || address.isMultiSubnet
         let microsoft = installed.last { $0.family == .microsoft }
         guard let found = needsMicrosoft ? microsoft : installed.first(where: { $0.family == .freeTDS }) ?? microsoft
         else {
             guard !needsMicrosoft else {
-                throw DSNError(
-                    """
-                    asks for \(address.encryption == .strict ? "encrypt=strict" : "Entra authentication"), which only \
-                    Microsoft's driver has; \(Self.microsoftHint)
-                    """)
+                let what =
+                    address.encryption == .strict
+                    ? "encrypt=strict"
+                    : address.isMultiSubnet ? "multiSubnetFailover=true" : "Entra authentication"
+                throw DSNError("asks for \(what), which only Microsoft's driver has; \(Self.microsoftHint)")
             }
             throw DSNError(
                 """

@@ -60,6 +60,7 @@ struct ConnectionStringTests {
             #expect(identity.contains("ODBC Driver 18"))
         }
         #expect(refusal("sa:x@db?hostNameInCertificate=other").contains("hostNameInCertificate"))
+        #expect(refusal("sa:x@db?multiSubnetFailover=true").contains("multiSubnetFailover"))
         #expect(refusal("sa:x@db?driver=PostgreSQL").contains("neither FreeTDS nor"))
         #expect(refusal("sa:x@db", SQLServerDrivers(names: ["SQLite3"])).contains("install FreeTDS"))
     }

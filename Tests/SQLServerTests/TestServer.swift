@@ -64,6 +64,17 @@ struct TestServer: Sendable {
         try dsn(database: database, user: user, through: port).connectionString(drivers: .ofThisMachine())
     }
 
+    /// Whether a relay can read what is said: without TLS.
+    var isPlain: Bool {
+        switch dsn {
+        case .address(let address): return address.encryption == .off
+        case .odbc(let string):
+            let encryption = (string.value("encrypt", "encryption") ?? "").lowercased()
+            let isMicrosoft = string.value("driver")?.contains("msodbcsql") ?? false
+            return ["no", "optional", "off", "false"].contains(encryption) || encryption.isEmpty && !isMicrosoft
+        }
+    }
+
     /// Where the server listens, when the DSN says so with a number for a port: what a relay needs.
     var address: (host: String, port: Int)? {
         let (host, port): (String, Int?)
