@@ -28,7 +28,9 @@ struct SQLServerCommandTests {
                 let status = try Status(try await place.run("status", "--json").output)
                 #expect(status.captures.map(\.status) == ["OK", "OK", "OK"])
                 #expect(try status.projection("orders_latest").status == "OK")
-                #expect(try serving.count("proj_orders_latest") > 0)
+                let orders = try await source.rows("orders").count
+                #expect(try serving.count("proj_orders_latest") == orders)
+                #expect(try serving.count("stg_cdc_customers") > 0)
                 let rebuild = try await place.run("rebuild", "orders_latest")
                 #expect(rebuild.end == .exit(0), "\(rebuild.errors)")
                 try await run.stop()
