@@ -142,22 +142,3 @@ struct ProjectionTableSQL: Sendable {
         ]
     }
 }
-
-extension SQLServerType {
-    /// The type that keeps every value of a logical type; what `LogicalType.declaration(maxLength:)` declares.
-    init(_ type: LogicalType, maxLength: Int?) {
-        let declaration = type.declaration(maxLength: maxLength)
-        let name = String(declaration.prefix { $0 != "(" })
-        switch type {
-        case .decimal(let precision, let scale): self.init(name: name, precision: precision, scale: scale)
-        case .string:
-            let isBounded = maxLength.map { $0 <= 4_000 } ?? false
-            self.init(name: name, maxLength: isBounded ? 2 * max(maxLength ?? 1, 1) : -1)
-        case .binary:
-            let isBounded = maxLength.map { $0 <= 8_000 } ?? false
-            self.init(name: name, maxLength: isBounded ? max(maxLength ?? 1, 1) : -1)
-        case .time, .timestamp, .timestampTZ: self.init(name: name, scale: Self.carriedDigits)
-        default: self.init(name: name)
-        }
-    }
-}

@@ -116,31 +116,37 @@ extension SQLServerType: CustomStringConvertible {
     }
 }
 
-extension LogicalType {
-    /// The T-SQL type that keeps every value of this type unchanged.
+extension SQLServerType {
+    /// The type that keeps every value of a logical type unchanged.
     ///
-    /// - Parameter maxLength: as `Column.maxLength`.
-    func declaration(maxLength: Int?) -> String {
-        switch self {
-        case .bool: "bit"
-        case .uint8: "tinyint"
-        case .int16: "smallint"
-        case .int32: "int"
-        case .int64: "bigint"
-        case .float: "real"
-        case .double: "float"
-        case .decimal(let precision, let scale): "decimal(\(precision),\(scale))"
-        case .string: "nvarchar(\(Self.length(maxLength, upTo: 4_000)))"
-        case .binary: "varbinary(\(Self.length(maxLength, upTo: 8_000)))"
-        case .date: "date"
-        case .time: "time(6)"
-        case .timestamp: "datetime2(6)"
-        case .timestampTZ: "datetimeoffset(6)"
-        case .uuid: "uniqueidentifier"
+    /// - Parameter maxLength: as `Column.maxLength`; beyond what SQL Server bounds, `(max)`.
+    init(_ type: LogicalType, maxLength: Int?) {
+        func bytes(_ limit: Int, of unit: Int) -> Int {
+            maxLength.flatMap { $0 <= limit ? max($0, 1) * unit : nil } ?? -1
+        }
+        switch type {
+        case .bool: self.init(name: "bit")
+        case .uint8: self.init(name: "tinyint")
+        case .int16: self.init(name: "smallint")
+        case .int32: self.init(name: "int")
+        case .int64: self.init(name: "bigint")
+        case .float: self.init(name: "real")
+        case .double: self.init(name: "float")
+        case .decimal(let precision, let scale): self.init(name: "decimal", precision: precision, scale: scale)
+        case .string: self.init(name: "nvarchar", maxLength: bytes(4_000, of: 2))
+        case .binary: self.init(name: "varbinary", maxLength: bytes(8_000, of: 1))
+        case .date: self.init(name: "date")
+        case .time: self.init(name: "time", scale: Self.carriedDigits)
+        case .timestamp: self.init(name: "datetime2", scale: Self.carriedDigits)
+        case .timestampTZ: self.init(name: "datetimeoffset", scale: Self.carriedDigits)
+        case .uuid: self.init(name: "uniqueidentifier")
         }
     }
+}
 
-    private static func length(_ maxLength: Int?, upTo limit: Int) -> String {
-        maxLength.flatMap { $0 <= limit ? "\(max($0, 1))" : nil } ?? "max"
-    }
+extension LogicalType {
+    /// How T-SQL declares the type that keeps every value of this one.
+    ///
+    /// - Parameter maxLength: as `Column.maxLength`.
+    func declaration(maxLength: Int?) -> String { SQLServerType(self, maxLength: maxLength).description }
 }
