@@ -211,7 +211,6 @@ extension Value {
     /// A time without a zone, to the microsecond; `nil` for NULL.
     var time: Timestamp? {
         guard case .timestamp(let parts) = self else { return nil }
-        let days = Int64(parts.date.daysSince1970)
-        return Timestamp(microseconds: days * 86_400_000_000 + parts.time.nanoseconds / 1_000)
+        return Timestamp(parts)
     }
 }

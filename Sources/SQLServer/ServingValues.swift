@@ -24,9 +24,7 @@ extension Value {
     func controlTime() throws -> Timestamp? {
         switch self {
         case .null: return nil
-        case .timestamp(let parts):
-            return Timestamp(
-                microseconds: Int64(parts.date.daysSince1970) * 86_400_000_000 + parts.time.nanoseconds / 1_000)
+        case .timestamp(let parts): return Timestamp(parts)
         default: throw TidemarkError.schema("a control table of the serving database holds \(self) as a time")
         }
     }
@@ -37,6 +35,13 @@ extension Value {
             throw TidemarkError.schema("a control table of the serving database holds the status \(self)")
         }
         return status
+    }
+}
+
+extension Timestamp {
+    /// A time as a driver gives it, to the microsecond.
+    init(_ parts: TimestampParts) {
+        self.init(microseconds: Int64(parts.date.daysSince1970) * 86_400_000_000 + parts.time.nanoseconds / 1_000)
     }
 }
 
