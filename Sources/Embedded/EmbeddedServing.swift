@@ -50,7 +50,7 @@ public final class EmbeddedServing: ServingStore {
     }
 
     public func acquireLease() async throws -> (any PipelineLease)? {
-        try FileLease(path: file.label.path + ".lock")
+        try FileLease(path: file.label.place + ".lock")
     }
 
     // MARK: Staging

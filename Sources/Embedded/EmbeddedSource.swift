@@ -41,7 +41,7 @@ public final class EmbeddedSource: ChangeSource {
     // MARK: Catalog
 
     public func captures() async throws -> [Capture] {
-        let path = file.label.path
+        let path = file.label.place
         return try await file.read { db in
             try Self.requireCDC(db, path: path)
             let tables = try Row.fetchAll(
@@ -115,7 +115,7 @@ public final class EmbeddedSource: ChangeSource {
     /// there are none, nothing is written.
     public func bounds() async throws -> SourceBounds {
         let now = now
-        let path = file.label.path
+        let path = file.label.place
         let (open, bounds) = try await file.withWriter { db in
             var state: (Bool, SourceBounds)?
             try db.inTransaction(.deferred) {
@@ -184,7 +184,7 @@ public final class EmbeddedSource: ChangeSource {
     }
 
     public func mark() async throws -> SourceMark {
-        let path = file.label.path
+        let path = file.label.place
         let (isOpen, bounds) = try await file.read { try Self.readBounds($0, path: path) }
         // What is committed but not closed lies at the next value of the clock.
         return SourceMark(lsn: LSN(clock: bounds.maxLSN.clock + (isOpen ? 1 : 0)), time: now())

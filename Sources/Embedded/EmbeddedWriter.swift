@@ -13,7 +13,7 @@ public final class EmbeddedWriter: SourceWriter {
     ///
     /// - Throws: `TidemarkError.unavailable` when it cannot be opened or has no change data capture.
     public init(path: String) async throws {
-        label = DatabaseLabel(role: "source", path: path)
+        label = DatabaseLabel(role: "source", place: path)
         // Opening through `EmbeddedSource` gives its errors, and WAL mode.
         _ = try await EmbeddedSource(path: path).captures()
         var configuration = Configuration()

@@ -2,15 +2,6 @@ import GRDB
 import GRDBSQLite
 import Tidemark
 
-/// Which database a failure happened in, for the operator who reads about it.
-struct DatabaseLabel: Sendable, CustomStringConvertible {
-    /// `source` or `serving`.
-    let role: String
-    let path: String
-
-    var description: String { "the \(role) database \(path)" }
-}
-
 /// Makes errors of SQLite readable: one sentence with the remedy, SQLite's own message and the SQL.
 enum SQLiteFailure {
     /// The error the connection last had.
@@ -50,12 +41,7 @@ enum SQLiteFailure {
         default:
             sentence = "reports an error"
         }
-        let statement = sql.map { ", in: \(oneLine($0))" } ?? ""
+        let statement = sql.map { ", in: \(DatabaseLabel.oneLine($0))" } ?? ""
         return TidemarkError.unavailable("\(database) \(sentence) (SQLite error \(code): \(message)\(statement))")
-    }
-
-    private static func oneLine(_ sql: String) -> String {
-        let words = sql.split(whereSeparator: \.isWhitespace).joined(separator: " ")
-        return words.count > 300 ? words.prefix(300) + "…" : words
     }
 }

@@ -30,7 +30,7 @@ final class SQLiteFile: Sendable {
     ///
     /// - Throws: `TidemarkError.unavailable`
     init(path: String, role: String) throws {
-        label = DatabaseLabel(role: role, path: path)
+        label = DatabaseLabel(role: role, place: path)
         let patience = Patience()
         self.patience = patience
         let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
@@ -189,7 +189,7 @@ final class SQLiteFile: Sendable {
         configuration.allowsUnsafeTransactions = true
         configuration.busyMode = .timeout(5)
         do {
-            return try DatabaseQueue(path: label.path, configuration: configuration)
+            return try DatabaseQueue(path: label.place, configuration: configuration)
         } catch {
             throw SQLiteFailure.readable(error, in: label)
         }

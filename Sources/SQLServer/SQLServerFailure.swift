@@ -1,16 +1,6 @@
 import ODBC
 import Tidemark
 
-/// Which database a failure happened in, for the operator who reads about it.
-struct DatabaseLabel: Sendable, CustomStringConvertible {
-    /// `source` or `serving`.
-    let role: String
-    /// Where it is, without secrets.
-    let place: String
-
-    var description: String { "the \(role) database \(place)" }
-}
-
 /// Makes errors of SQL Server readable: one sentence with the remedy, and the server's own words.
 ///
 /// Numbers: https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
@@ -80,15 +70,12 @@ enum SQLServerFailure {
 
     private static func detail(_ error: ODBCError) -> String {
         let records = error.records.filter { !$0.isWarning }
-        guard !records.isEmpty else { return oneLine(error.description) }
-        let said = records.prefix(3).map { "\(oneLine($0.message)), error \($0.nativeCode), SQLSTATE \($0.sqlState)" }
-        let statement = error.sql.map { "; in: \(oneLine($0))" } ?? ""
+        guard !records.isEmpty else { return DatabaseLabel.oneLine(error.description) }
+        let said = records.prefix(3).map {
+            "\(DatabaseLabel.oneLine($0.message)), error \($0.nativeCode), SQLSTATE \($0.sqlState)"
+        }
+        let statement = error.sql.map { "; in: \(DatabaseLabel.oneLine($0))" } ?? ""
         return said.joined(separator: "; ") + statement
-    }
-
-    private static func oneLine(_ text: String) -> String {
-        let words = text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
-        return words.count > 300 ? words.prefix(300) + "…" : words
     }
 }
 
