@@ -7,16 +7,12 @@ import Darwin
 #endif
 
 /// A socket on the loopback interface that nobody answers.
-package final class Listener {
+package final class Listener: Sendable {
     package let port: Int
     package let socket: Int32
 
     package init() throws {
-        #if canImport(Glibc)
-        socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        #else
-        socket = Darwin.socket(AF_INET, SOCK_STREAM, 0)
-        #endif
+        socket = Self.makeSocket()
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
@@ -34,5 +30,14 @@ package final class Listener {
 
     deinit {
         close(socket)
+    }
+
+    /// A TCP socket.
+    static func makeSocket() -> Int32 {
+        #if canImport(Glibc)
+        Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        #else
+        Darwin.socket(AF_INET, SOCK_STREAM, 0)
+        #endif
     }
 }

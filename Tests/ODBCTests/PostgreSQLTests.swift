@@ -360,7 +360,7 @@ struct PostgreSQLTests {
 
     @Test("a network cut under a running statement is transient, and a new connection works")
     func cutWhileRunning() async throws {
-        let proxy = try Proxy(to: server.port)
+        let proxy = try Proxy(port: server.port)
         let environment = try Environment()
         let session = try await Session(environment, server.target(port: proxy.port))
         let sql = "SELECT pg_sleep(30) AS cut"
@@ -385,7 +385,7 @@ struct PostgreSQLTests {
 
     @Test("a network cut between a transaction's statements loses the transaction, not the error")
     func cutInTransaction() throws {
-        let proxy = try Proxy(to: server.port)
+        let proxy = try Proxy(port: server.port)
         let other = try Environment().connect(server.target(port: proxy.port))
         try connection.execute("DROP TABLE IF EXISTS cut; CREATE TABLE cut(n int)")
         let error = try #require(throws: ODBCError.self) {
@@ -403,7 +403,7 @@ struct PostgreSQLTests {
 
     @Test("a network cut before the commit makes the commit fail as transient")
     func cutBeforeCommit() throws {
-        let proxy = try Proxy(to: server.port)
+        let proxy = try Proxy(port: server.port)
         let other = try Environment().connect(server.target(port: proxy.port))
         let error = try #require(throws: ODBCError.self) {
             try other.transaction {

@@ -2,16 +2,11 @@ import ContractTests
 import Foundation
 import ODBC
 import Synchronization
+import TestSupport
 import Testing
 import Tidemark
 
 @testable import SQLServer
-
-#if canImport(Glibc)
-import Glibc
-#else
-import Darwin
-#endif
 
 /// The server the serving tests run on.
 enum ServingServer {
@@ -135,7 +130,7 @@ final class Warnings: Sendable {
 ///
 /// The request is a packet of type 14 (transaction manager) with request type 7:
 /// https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/14 (MS-TDS 2.2.6.9)
-final class CommitCuttingProxy: @unchecked Sendable {
+final class CommitCuttingProxy: Sendable {
     enum Cut: Sendable {
         /// The server never sees the COMMIT.
         case before
@@ -143,118 +138,75 @@ final class CommitCuttingProxy: @unchecked Sendable {
         case after
     }
 
-    let port: Int
-    private let listener: Int32
-    private let target: (host: String, port: Int)
-    private let lock = NSLock()
-    // Guarded by `lock`.
-    private var cut: Cut?
-    private var cuts = 0
+    private let relay: Relay
+    private let next: NextCut
+
+    private final class NextCut: Sendable {
+        let state = Mutex<(cut: Cut?, count: Int)>((nil, 0))
+
+        func take() -> Cut? {
+            state.withLock { state in
+                defer { state.cut = nil }
+                if state.cut != nil { state.count += 1 }
+                return state.cut
+            }
+        }
+    }
 
     init(to target: (host: String, port: Int)) throws {
-        self.target = target
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let listener = listener
-        let result = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(listener, pointer, length) == 0 && listen(listener, 8) == 0
-                    ? getsockname(listener, pointer, &length) : -1
-            }
-        }
-        guard result == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
-        port = Int(UInt16(bigEndian: address.sin_port))
-        Thread { [weak self] in
-            while true {
-                let client = accept(listener, nil, nil)
-                guard client >= 0, let self, let server = self.connectToTarget() else { return }
-                self.pump(client, server, isRequest: true)
-                self.pump(server, client, isRequest: false)
-            }
-        }.start()
-    }
-
-    deinit {
-        shutdown(listener, Int32(SHUT_RDWR))
-        close(listener)
-    }
-
-    /// Cuts the connection of the next COMMIT, once.
-    func arm(_ cut: Cut) { lock.withLock { self.cut = cut } }
-
-    var cutCount: Int { lock.withLock { cuts } }
-
-    private func connectToTarget() -> Int32? {
-        let server = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(target.port).bigEndian
-        inet_pton(AF_INET, target.host, &address.sin_addr)
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(server, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        return result == 0 ? server : nil
-    }
-
-    private func pump(_ from: Int32, _ to: Int32, isRequest: Bool) {
-        Thread { [self] in
-            var buffer = [UInt8](repeating: 0, count: 1 << 16)
-            var waiting: [UInt8] = []
-            stream: while true {
-                let count = recv(from, &buffer, buffer.count, 0)
-                guard count > 0 else { break }
-                waiting += buffer[..<count]
-                while let length = Self.packetLength(waiting), waiting.count >= length {
-                    let packet = Array(waiting[..<length])
-                    waiting.removeFirst(length)
-                    let cut = isRequest && Self.isCommit(packet) ? takeCut() : nil
-                    guard cut != .before, Self.sendAll(packet, to) else { break stream }
-                    if cut == .after {
-                        // The client hears nothing more; the server commits before it sees the end.
-                        shutdown(from, Int32(SHUT_RDWR))
-                        Thread.sleep(forTimeInterval: 0.2)
-                        break stream
-                    }
+        let next = NextCut()
+        self.next = next
+        relay = try Relay(to: target.host, port: target.port) { client, server in
+            let packets = Packets()
+            Relay.pump(client, server) { bytes in
+                packets.take(bytes).allSatisfy { packet in
+                    let cut = Packets.isCommit(packet) ? next.take() : nil
+                    guard cut != .before, Relay.send(packet, to: server) else { return false }
+                    guard cut == .after else { return true }
+                    // The client hears nothing more; the server commits before it sees the end.
+                    Relay.end(client)
+                    Thread.sleep(forTimeInterval: 0.2)
+                    return false
                 }
             }
-            shutdown(from, Int32(SHUT_RDWR))
-            shutdown(to, Int32(SHUT_RDWR))
-        }.start()
+            Relay.pump(server, client) { Relay.send($0, to: client) }
+            return true
+        }
+    }
+
+    var port: Int { relay.port }
+
+    /// Cuts the connection of the next COMMIT, once.
+    func arm(_ cut: Cut) { next.state.withLock { $0.cut = cut } }
+
+    var cutCount: Int { next.state.withLock { $0.count } }
+}
+
+/// Puts a client's packets together from the pieces that arrive.
+private final class Packets: Sendable {
+    private let waiting = Mutex<[UInt8]>([])
+
+    /// The packets that are whole with these bytes.
+    func take(_ bytes: ArraySlice<UInt8>) -> [[UInt8]] {
+        waiting.withLock { waiting in
+            waiting += bytes
+            var packets: [[UInt8]] = []
+            while let length = Self.length(waiting), waiting.count >= length {
+                packets.append(Array(waiting[..<length]))
+                waiting.removeFirst(length)
+            }
+            return packets
+        }
     }
 
     /// Bytes of the packet or, while the login is encrypted, of the TLS record that `bytes` begins with.
-    private static func packetLength(_ bytes: [UInt8]) -> Int? {
+    private static func length(_ bytes: [UInt8]) -> Int? {
         guard bytes.count >= 8 else { return nil }
         return (20...23).contains(bytes[0])
             ? 5 + (Int(bytes[3]) << 8 | Int(bytes[4])) : max(8, Int(bytes[2]) << 8 | Int(bytes[3]))
     }
 
-    private static func sendAll(_ bytes: [UInt8], _ socket: Int32) -> Bool {
-        var sent = 0
-        while sent < bytes.count {
-            let written = bytes.withUnsafeBytes {
-                send(socket, $0.baseAddress! + sent, bytes.count - sent, Int32(MSG_NOSIGNAL))
-            }
-            guard written > 0 else { return false }
-            sent += written
-        }
-        return true
-    }
-
-    private func takeCut() -> Cut? {
-        lock.withLock {
-            defer { cut = nil }
-            if cut != nil { cuts += 1 }
-            return cut
-        }
-    }
-
-    private static func isCommit(_ bytes: [UInt8]) -> Bool {
+    static func isCommit(_ bytes: [UInt8]) -> Bool {
         // 8 bytes of packet header; then headers, whose length comes first; then the request type.
         guard bytes.count > 12, bytes[0] == 14 else { return false }
         let headers = Int(bytes[8]) | Int(bytes[9]) << 8

@@ -66,9 +66,9 @@ struct WholePipelineTests {
         .enabled(if: TestServer.serving?.address != nil, "nor the serving one's"))
     func network() async throws {
         try await withDatabases { source, serving, state in
+            let addresses = try (#require(TestServer.source?.address), #require(TestServer.serving?.address))
             let lines = try (
-                Proxy(to: #require(TestServer.source?.address).port),
-                Proxy(to: #require(TestServer.serving?.address).port)
+                Proxy(to: addresses.0.host, port: addresses.0.port), Proxy(to: addresses.1.host, port: addresses.1.port)
             )
             let far = FarSource(
                 near: source,
