@@ -40,13 +40,21 @@ public final class EmbeddedSource: ChangeSource {
 
     // MARK: Catalog
 
-    public func captures() async throws -> [Capture] {
+    public func catalog() async throws -> SourceCatalog {
         let path = file.label.place
         return try await file.read { db in
             try Self.requireCDC(db, path: path)
             let tables = try Row.fetchAll(
                 db, sql: "SELECT capture_instance, source_table FROM cdc_change_tables ORDER BY capture_instance")
-            return try tables.map { try Self.capture(db, instance: $0[0], table: $0[1]) }
+            var catalog = SourceCatalog(captures: [], refused: [])
+            for row in tables {
+                do {
+                    catalog.captures.append(try Self.capture(db, instance: row[0], table: row[1]))
+                } catch let error as TidemarkError {
+                    catalog.refused.append(RefusedCapture(instance: row[0], reason: error))
+                }
+            }
+            return catalog
         }
     }
 

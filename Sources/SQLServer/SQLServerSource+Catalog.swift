@@ -4,15 +4,7 @@ public import Tidemark
 
 extension SQLServerSource {
     /// - Throws: `TidemarkError.unavailable` when change data capture is off, hidden from the login, or captures nothing.
-    public func captures() async throws -> [Capture] {
-        try await catalog().captures
-    }
-
-    public func refusedCaptures() async throws -> [RefusedCapture] {
-        try await catalog().refused
-    }
-
-    private func catalog() async throws -> CaptureCatalog {
+    public func catalog() async throws -> SourceCatalog {
         let entries = try await database.run { connection in
             try Self.explaining(connection) {
                 if let problem = try Self.databaseProblem(connection) { throw problem.error }
@@ -24,12 +16,12 @@ extension SQLServerSource {
                 return entries
             }
         }
-        let catalog = CaptureCatalog(entries, excluded: options.excludedColumns)
+        let choice = CaptureChoice(entries, excluded: options.excludedColumns)
         state.withLock { state in
             state.entries = Dictionary(entries.map { ($0.instance, $0) }, uniquingKeysWith: { $1 })
         }
-        for warning in catalog.warnings { warn(warning) }
-        return catalog
+        for warning in choice.warnings { warn(warning) }
+        return choice.catalog
     }
 
     /// Runs `body` with what the catalog says about a capture, read again after each failure: grants and columns change.

@@ -22,8 +22,9 @@ extension Databases {
                 try SQLServerDatabase(dsn, role: "source"),
                 options: .init(excludedColumns: settings.excludedColumns, logger: logger))
         }
-        for refused in try await source.refusedCaptures() { done.append("source: left out: \(refused.reason)") }
-        let captures = try await source.captures()
+        let catalog = try await source.catalog()
+        let captures = catalog.captures
+        done += catalog.refused.map { "source: left out: \($0.reason)" }
         guard !captures.isEmpty else {
             throw TidemarkError.schema(
                 "no table of \(settings.source) has a primary key and is captured; give one to those to capture")

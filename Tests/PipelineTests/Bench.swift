@@ -19,8 +19,6 @@ final class Bench {
     private(set) var serving: EmbeddedServing
     /// What ingestors and workers are given: `serving`, unless a test puts something before it.
     lazy var store: any ServingStore = serving
-    /// What the pipeline reads: `source`, unless a test puts something before it.
-    lazy var pipelineSource: any ChangeSource = source
     private(set) var captures: [Capture] = []
     private(set) var replica: Replica?
     private(set) var workers: [String: ProjectionWorker] = [:]
@@ -66,7 +64,6 @@ final class Bench {
         source = try EmbeddedSource(path: sourcePath)
         serving = try EmbeddedServing(path: servingPath)
         store = serving
-        pipelineSource = source
         try await prepare()
     }
 
@@ -126,7 +123,7 @@ final class Bench {
         options.stateDirectory = state.map { URL(filePath: $0) }
         options.memoryLimit = "200MB"
         return Pipeline(
-            source: pipelineSource, store: store, definitions: definitions, options: options, logger: Self.logger,
+            source: source, store: store, definitions: definitions, options: options, logger: Self.logger,
             observe: observe)
     }
 

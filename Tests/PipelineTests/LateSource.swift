@@ -19,7 +19,7 @@ final class LateSource: ChangeSource {
 
     func catchUp() { isCaughtUp.withLock { $0 = true } }
 
-    func captures() async throws -> [Capture] { try await base.captures() }
+    func catalog() async throws -> SourceCatalog { try await base.catalog() }
     func bounds() async throws -> SourceBounds { try await base.bounds() }
     func isComplete(_ capture: Capture) async throws -> Bool { false }
     func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }

@@ -47,45 +47,16 @@ final class SQLServerServingFixture: ServingFixture {
     static func run(
         isBootstrapped: Bool = true, _ body: (SQLServerServingFixture) async throws -> Void
     ) async throws {
-        let name = "tm_srv_\(UUID().uuidString.prefix(8).lowercased())"
-        let master = try ServingServer.connect("master")
-        // A server may refuse to make two databases at once.
-        for attempt in 1... {
-            do {
-                try master.execute("CREATE DATABASE \(name)")
-                break
-            } catch {
-                guard attempt < 50 else { throw error }
-                try await Task.sleep(for: .milliseconds(100))
-            }
-        }
-        let result: Result<Void, any Error>
-        do {
-            let fixture = try SQLServerServingFixture(name)
+        try await #require(TestServer.serving).withDatabase(prefix: "tm_srv_") { database in
+            let fixture = try SQLServerServingFixture(database)
             if isBootstrapped { try await fixture.serving.bootstrap() }
-            result = .success(try await body(fixture))
-        } catch {
-            result = .failure(error)
+            try await body(fixture)
         }
-        // Connections close on threads of their own.
-        for attempt in 1...50 {
-            do {
-                _ = try? master.execute("ALTER DATABASE \(name) SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
-                try master.execute("DROP DATABASE \(name)")
-                break
-            } catch {
-                if attempt == 50 { Issue.record("\(name) could not be dropped: \(error)") }
-                try await Task.sleep(for: .milliseconds(100))
-            }
-        }
-        try result.get()
     }
 
-    private init(_ name: String) throws {
-        self.name = name
-        let connection = try ServingServer.connect(name)
-        isBabelfish = try connection.scalar("SELECT @@VERSION").string?.contains("Babelfish") ?? false
-        let warnings = warnings
+    private init(_ database: TestDatabase) throws {
+        name = database.name
+        isBabelfish = database.isBabelfish
         serving = try Self.make(name, warnings: warnings)
     }
 

@@ -312,7 +312,7 @@ struct SourceBehaviourTests {
 
                 try await fixture.grantCatalog(to: login)
                 #expect(try await source.captures().isEmpty)
-                let reader = "\(try await source.refusedCaptures().map(\.reason))"
+                let reader = "\(try await source.catalog().refused.map(\.reason))"
                 #expect(reader.contains("GRANT SELECT"), "\(reader)")
                 // Bounds are still those of the others.
                 #expect(try await source.bounds().maxLSN > .zero)
@@ -333,7 +333,7 @@ struct SourceBehaviourTests {
                 try await fixture.execute("CREATE USER \(login) FOR LOGIN \(login)")
                 try await fixture.grantCatalog(to: login)
                 try await fixture.execute("GRANT SELECT ON dbo.t TO \(login)")
-                let refused = "\(try await source.refusedCaptures().map(\.reason))"
+                let refused = "\(try await source.catalog().refused.map(\.reason))"
                 #expect(refused.contains("ALTER ROLE [cdc_readers] ADD MEMBER"), "\(refused)")
                 try await fixture.execute("ALTER ROLE cdc_readers ADD MEMBER \(login)")
                 #expect(try await source.captures().map(\.instance) == ["dbo_t"])
@@ -353,7 +353,7 @@ struct SourceBehaviourTests {
         ]
         try await Fixture.with(tables) { fixture in
             #expect(try await fixture.source.captures().map(\.instance) == ["dbo_t"])
-            let refused = try await fixture.source.refusedCaptures()
+            let refused = try await fixture.source.catalog().refused
             #expect(refused.map(\.instance) == ["dbo_heap", "dbo_odd", "dbo_sums"])
             let words = ["no key", "CDC_EXCLUDE_COLUMNS=dbo_odd.any_value", "CDC_EXCLUDE_COLUMNS=dbo_sums.twice"]
             for (refused, words) in zip(refused, words) {

@@ -137,9 +137,9 @@ struct SourceDecisionTests {
             Self.column("a", "nvarchar", length: 20), Self.column("b", "int", key: 2),
             Self.column("c", "bigint", key: 1),
         ]
-        let catalog = CaptureCatalog([Self.entry(columns: columns)], excluded: [])
+        let choice = CaptureChoice([Self.entry(columns: columns)], excluded: [])
         #expect(
-            catalog.captures == [
+            choice.catalog.captures == [
                 Capture(
                     instance: "dbo_t", table: "t",
                     columns: [
@@ -148,7 +148,7 @@ struct SourceDecisionTests {
                         Column(name: "c", type: .int64, isNullable: false),
                     ], key: ["c", "b"])
             ])
-        #expect(catalog.refused.isEmpty && catalog.warnings.isEmpty)
+        #expect(choice.catalog.refused.isEmpty && choice.warnings.isEmpty)
     }
 
     @Test(
@@ -176,40 +176,40 @@ struct SourceDecisionTests {
             (entry(minLSN: .zero, role: "readers"), ["ALTER ROLE [readers] ADD MEMBER"]),
         ])
     func refused(entry: CaptureEntry, words: [String]) throws {
-        let catalog = CaptureCatalog([entry, Self.entry("dbo_u", sourceID: 2)], excluded: [])
-        #expect(catalog.captures.map(\.instance) == ["dbo_u"])
-        let refused = try #require(catalog.refused.first)
+        let choice = CaptureChoice([entry, Self.entry("dbo_u", sourceID: 2)], excluded: [])
+        #expect(choice.catalog.captures.map(\.instance) == ["dbo_u"])
+        let refused = try #require(choice.catalog.refused.first)
         #expect(refused.instance == "dbo_t")
         for word in words { #expect("\(refused.reason)".contains(word), "\(refused.reason)") }
     }
 
     @Test("a capture that has not begun is none that cannot be read")
     func notBegun() {
-        let catalog = CaptureCatalog([Self.entry(startLSN: nil, minLSN: .zero)], excluded: [])
-        #expect(catalog.captures.count == 1)
+        let choice = CaptureChoice([Self.entry(startLSN: nil, minLSN: .zero)], excluded: [])
+        #expect(choice.catalog.captures.count == 1)
     }
 
     @Test("columns are left out by the name of their capture, in any case, but no key column is")
     func excluded() {
         let columns = [Self.column("id", "int", key: 1), Self.column("Place", "geography")]
-        let catalog = CaptureCatalog([Self.entry(columns: columns)], excluded: ["DBO_T.place", "dbo_t.nothing"])
-        #expect(catalog.captures.first?.columns.map(\.name) == ["id"])
-        #expect(catalog.warnings.count == 1 && catalog.warnings[0].contains("dbo_t.nothing"))
-        let key = CaptureCatalog([Self.entry()], excluded: ["dbo_t.id"])
-        #expect(key.captures.isEmpty)
-        #expect("\(key.refused.map(\.reason))".contains("id is part of the key"))
+        let choice = CaptureChoice([Self.entry(columns: columns)], excluded: ["DBO_T.place", "dbo_t.nothing"])
+        #expect(choice.catalog.captures.first?.columns.map(\.name) == ["id"])
+        #expect(choice.warnings.count == 1 && choice.warnings[0].contains("dbo_t.nothing"))
+        let key = CaptureChoice([Self.entry()], excluded: ["dbo_t.id"])
+        #expect(key.catalog.captures.isEmpty)
+        #expect("\(key.catalog.refused.map(\.reason))".contains("id is part of the key"))
     }
 
     @Test("of two captures of a table the newer one is read, with a warning")
     func twoInstances() {
-        let catalog = CaptureCatalog(
+        let choice = CaptureChoice(
             [
                 Self.entry("dbo_t_v2", created: "2026-02-01T00:00:00"), Self.entry(created: "2026-01-01T00:00:00"),
                 Self.entry("dbo_u", sourceID: 2),
             ], excluded: [])
-        #expect(catalog.captures.map(\.instance) == ["dbo_t_v2", "dbo_u"])
-        #expect(catalog.refused.isEmpty)
-        #expect(catalog.warnings.count == 1 && catalog.warnings[0].contains("dbo_t is not read"))
+        #expect(choice.catalog.captures.map(\.instance) == ["dbo_t_v2", "dbo_u"])
+        #expect(choice.catalog.refused.isEmpty)
+        #expect(choice.warnings.count == 1 && choice.warnings[0].contains("dbo_t is not read"))
     }
 
     // MARK: Health

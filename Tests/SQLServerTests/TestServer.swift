@@ -131,7 +131,7 @@ struct TestServer: Sendable {
 
     /// How long a statement is tried again: other processes create databases too, and connections that tests let go
     /// of are closed on their own threads.
-    private static let patience: Duration = .seconds(30)
+    private static let patience: Duration = .seconds(120)
     private static let lock = NSLock()
 
     /// Runs statements that create or drop databases, of which Babelfish takes one at a time.

@@ -174,11 +174,12 @@ public final class Pipeline: Sendable {
     /// The captures whose staging is in order. One that is not is recorded as failed, and left out, as is one that the
     /// source refuses.
     private func prepareCaptures() async throws -> [Capture] {
-        for refused in try await source.refusedCaptures() {
+        let catalog = try await source.catalog()
+        for refused in catalog.refused {
             await report(refused.reason, capture: refused.instance)
         }
         var ready: [Capture] = []
-        for capture in try await source.captures() {
+        for capture in catalog.captures {
             do {
                 if let other = ready.first(where: { $0.table == capture.table }) {
                     throw TidemarkError.schema(

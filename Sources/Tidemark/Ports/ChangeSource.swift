@@ -2,14 +2,10 @@
 ///
 /// Every implementation passes the suite `ChangeSourceContract`.
 public protocol ChangeSource: Sendable {
-    /// The capture instances the source offers, by name; asks the catalog, so call it at start-up.
+    /// Reads which capture instances the source has; costs more than a poll, so call it at start-up.
     ///
-    /// - Throws: `TidemarkError` when there is none, or none could be read.
-    func captures() async throws -> [Capture]
-
-    /// The capture instances that cannot be carried, such as one with a column of an unknown type; they are not
-    /// among `captures`. The others go on without them.
-    func refusedCaptures() async throws -> [RefusedCapture]
+    /// - Throws: `TidemarkError.unavailable` when change data capture is off, or hidden from the login.
+    func catalog() async throws -> SourceCatalog
 
     /// Where the log stands, for all captures in one cheap round trip.
     ///
@@ -57,8 +53,20 @@ public protocol ChangeSource: Sendable {
 }
 
 extension ChangeSource {
-    /// None, for sources that refuse all captures or none.
-    public func refusedCaptures() async throws -> [RefusedCapture] { [] }
+    /// The capture instances the source offers, by name: those of its catalog that can be carried.
+    public func captures() async throws -> [Capture] { try await catalog().captures }
+}
+
+/// The capture instances of a source, by name.
+public struct SourceCatalog: Sendable, Equatable {
+    public var captures: [Capture]
+    /// Those that cannot be carried, such as one with a column of an unknown type; the others go on without them.
+    public var refused: [RefusedCapture]
+
+    public init(captures: [Capture], refused: [RefusedCapture]) {
+        self.captures = captures
+        self.refused = refused
+    }
 }
 
 /// A capture instance that the source has and the pipeline cannot carry.
