@@ -28,7 +28,7 @@ final class SQLServerLease: PipelineLease {
         return isHeld ? SQLServerLease(keeper) : nil
     }
 
-    /// Ends the session, and waits until the server knows, so that the next in line need not.
+    /// Gives the lock back and waits until the server knows, so that the next in line need not.
     func release() {
         keeper.stop()
         keeper.waitUntilEnded()
@@ -127,7 +127,17 @@ private final class LeaseKeeper: @unchecked Sendable {
                 reported = message
             }
         }
-        connection?.close()
+        if let connection { release(connection) }
+    }
+
+    /// A session's end is noticed by the server in its own time; a lock given back is free at once.
+    private func release(_ connection: Connection) {
+        _ = try? connection.execute(
+            """
+            DECLARE @resource nvarchar(255) = \(Self.resource);
+            EXEC sp_releaseapplock @Resource = @resource, @LockOwner = N'Session', @DbPrincipal = N'public'
+            """)
+        connection.close()
     }
 
     private func holds(_ connection: Connection) -> Bool {
