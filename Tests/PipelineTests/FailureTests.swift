@@ -63,7 +63,8 @@ struct FailureTests {
             }
             let status = try bench.status(capture: "customers")
             #expect(status[0] == "ERROR")
-            #expect(status[1]?.contains("dbo_customers has lost its insert, update, delete trigger") == true, "\(status)")
+            #expect(
+                status[1]?.contains("dbo_customers has lost its insert, update, delete trigger") == true, "\(status)")
         }
     }
 
