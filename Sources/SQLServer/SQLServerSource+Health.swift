@@ -1,19 +1,12 @@
 import ODBC
-import Synchronization
-import Tidemark
+public import Tidemark
 
 extension SQLServerSource {
-    /// Looks whether SQL Server's jobs do their part, as far as the login may see, and says so when that changes.
+    /// Looks whether SQL Server's jobs do their part, as far as the login may see.
     ///
     /// What the login may not see is taken for healthy. Nothing is changed on the source.
-    public func maintain() async throws -> String? {
-        let health = try await database.run { connection in try Self.health(connection) }
-        let sentence = health.sentence
-        return state.withLock { state in
-            guard state.health != sentence else { return nil }
-            defer { state.health = sentence }
-            return sentence ?? "change data capture works on the source again"
-        }
+    public func trouble() async throws -> SourceTrouble? {
+        try await database.run { connection in try Self.health(connection) }.trouble
     }
 
     private static func health(_ connection: Connection) throws -> CaptureHealth {
@@ -23,6 +16,9 @@ extension SQLServerSource {
         if let row = try answer(connection, jobSQL) { health.hasCaptureJob = row[0].int64 != 0 }
         if let row = try answer(connection, errorSQL), let number = row[0].int64 {
             health.lastError = "\(row[1].string ?? "") (error \(number))"
+        }
+        if let row = try answer(connection, notBegunSQL), let age = row[1].int64 {
+            health.notBegun = (row[0].string ?? "", Int(age))
         }
         if let row = try answer(connection, ageSQL) { health.secondsSinceLastCommit = row[0].int64.map { Int($0) } }
         return health
@@ -56,6 +52,12 @@ extension SQLServerSource {
         ORDER BY e.entry_time DESC
         """
 
+    /// The capture that waits longest for the capture job to begin it; `create_date` is local time, as `GETDATE` is.
+    private static let notBegunSQL = """
+        SELECT TOP (1) capture_instance, CAST(DATEDIFF(second, create_date, GETDATE()) AS int) AS age
+        FROM cdc.change_tables WHERE start_lsn IS NULL ORDER BY create_date
+        """
+
     private static let ageSQL = """
         SELECT TOP (1) DATEDIFF(second, \(utc("tran_end_time")), SYSUTCDATETIME()) AS age FROM cdc.lsn_time_mapping
         ORDER BY start_lsn DESC
@@ -63,32 +65,40 @@ extension SQLServerSource {
 }
 
 /// What is known of the jobs that fill the change tables; `nil` is unknown.
-struct CaptureHealth: Hashable, Sendable {
+struct CaptureHealth: Sendable {
     /// `status_desc` of the service, e.g. `Running`.
     var agentStatus: String?
     var hasCaptureJob: Bool?
     /// What the last log scan stumbled over.
     var lastError: String?
+    /// A capture that the job has not begun, and the seconds since it was enabled.
+    var notBegun: (instance: String, seconds: Int)?
     /// The age of the newest entry in `cdc.lsn_time_mapping`.
     var secondsSinceLastCommit: Int?
 
     /// The capture job makes an entry every five minutes even when nothing is captured; twice that is too long.
     static let silence = 600
+    /// The capture job begins a new capture at its next look at the log, which is seconds away.
+    static let beginning = 60
 
     /// What is wrong, with the remedy; `nil` when nothing is known to be.
-    var sentence: String? {
-        let reasons = [
+    var trouble: SourceTrouble? {
+        let causes = [
             agentStatus.flatMap { $0 == "Running" ? nil : "SQL Server Agent is \($0.lowercased()): start it" },
             hasCaptureJob == false
                 ? "the source database has no capture job: EXEC sys.sp_cdc_add_job @job_type = N'capture'" : nil,
             lastError.map { "its last log scan failed: \($0)" },
         ].compactMap { $0 }
-        let isSilent = secondsSinceLastCommit.map { $0 > Self.silence } ?? false
-        guard !reasons.isEmpty || isSilent else { return nil }
-        let silence = isSilent ? " has entered nothing for \((secondsSinceLastCommit ?? 0) / 60) minutes" : ""
-        let reason =
-            reasons.isEmpty
-            ? "see whether SQL Server Agent and the job cdc.…_capture run" : reasons.joined(separator: "; ")
-        return "change data capture on the source\(silence.isEmpty ? " is not in order" : silence): \(reason)"
+        let silence = secondsSinceLastCommit.flatMap { $0 > Self.silence ? $0 / 60 : nil }
+        let waiting = notBegun.flatMap { $0.seconds > Self.beginning ? $0 : nil }
+        guard !causes.isEmpty || silence != nil || waiting != nil else { return nil }
+        let symptom =
+            waiting.map { "has not begun \($0.instance), enabled \($0.seconds / 60) minutes ago" }
+            ?? silence.map { "has entered nothing for \($0) minutes" } ?? "is not in order"
+        let remedy = "see whether SQL Server Agent and the job cdc.…_capture run, and start them"
+        let reason = causes.isEmpty ? remedy : causes.joined(separator: "; ")
+        return SourceTrouble(
+            .unavailable("change data capture on the source \(symptom): \(reason)"),
+            isCertain: !causes.isEmpty || waiting != nil)
     }
 }

@@ -19,6 +19,8 @@ final class Bench {
     private(set) var serving: EmbeddedServing
     /// What ingestors and workers are given: `serving`, unless a test puts something before it.
     lazy var store: any ServingStore = serving
+    /// What the pipeline reads: `source`, unless a test puts something before it.
+    lazy var pipelineSource: any ChangeSource = source
     private(set) var captures: [Capture] = []
     private(set) var replica: Replica?
     private(set) var workers: [String: ProjectionWorker] = [:]
@@ -64,6 +66,7 @@ final class Bench {
         source = try EmbeddedSource(path: sourcePath)
         serving = try EmbeddedServing(path: servingPath)
         store = serving
+        pipelineSource = source
         try await prepare()
     }
 
@@ -120,10 +123,11 @@ final class Bench {
         options.sourceName = Self.sourceName
         options.pollInterval = .milliseconds(10)
         options.projectionInterval = .milliseconds(10)
+        options.troubleInterval = .milliseconds(10)
         options.stateDirectory = state.map { URL(filePath: $0) }
         options.memoryLimit = "200MB"
         return Pipeline(
-            source: source, store: store, definitions: definitions, options: options, logger: Self.logger,
+            source: pipelineSource, store: store, definitions: definitions, options: options, logger: Self.logger,
             observe: observe)
     }
 

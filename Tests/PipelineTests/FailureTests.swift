@@ -121,6 +121,58 @@ struct FailureTests {
         }
     }
 
+    @Test("a source that stops answering is shown by every capture, until it answers again")
+    func unreachableSource() async throws {
+        let bench = try await Bench()
+        try await bench.running([]) {
+            try bench.write(Self.order(1))
+            try await eventually("the order is staged") { try bench.rows("SELECT 1 FROM stg_cdc_orders").count == 1 }
+            try await bench.source.execute(script: "ALTER TABLE cdc_clock RENAME TO lost_clock")
+            for table in ["customers", "orders", "payments"] {
+                try await eventually("the failure of \(table) is shown") {
+                    let status = try bench.status(capture: table)
+                    return status.first == "ERROR" && status[1]?.contains("run tidemark bootstrap") == true
+                }
+            }
+            try await bench.source.execute(script: "ALTER TABLE lost_clock RENAME TO cdc_clock")
+            for table in ["customers", "orders", "payments"] {
+                try await eventually("\(table) is mended") { try bench.status(capture: table) == ["OK", nil] }
+            }
+        }
+    }
+
+    @Test("a source whose own jobs do not run is shown by every capture, until they do; a mere silence is not")
+    func ailingSource() async throws {
+        let bench = try await Bench()
+        let stopped = TidemarkError.unavailable("the capture job is stopped: start it")
+        let source = AilingSource(bench.source, ailment: SourceTrouble(stopped, isCertain: true))
+        bench.pipelineSource = source
+        let tables = ["customers", "orders", "payments"]
+        try await bench.running([]) {
+            for table in tables {
+                try await eventually("the trouble is shown by \(table)") {
+                    try bench.status(capture: table) == ["ERROR", "\(stopped)"]
+                }
+            }
+            // What was captured before still comes in, and the trouble stays in sight.
+            try bench.write(Self.order(1))
+            try await eventually("the order is staged") { try bench.rows("SELECT 1 FROM stg_cdc_orders").count == 1 }
+            try await eventually("orders shows the trouble again") {
+                try bench.status(capture: "orders").first == "ERROR"
+            }
+            source.recover()
+            for table in tables {
+                try await eventually("\(table) is mended") { try bench.status(capture: table) == ["OK", nil] }
+            }
+        }
+        bench.pipelineSource = AilingSource(bench.source, ailment: SourceTrouble(stopped, isCertain: false))
+        try await bench.running([]) {
+            try bench.write(Self.order(2))
+            try await eventually("the order is staged") { try bench.rows("SELECT 1 FROM stg_cdc_orders").count == 2 }
+            for table in tables { #expect(try bench.status(capture: table) == ["OK", nil]) }
+        }
+    }
+
     @Test("an error that was recorded while nothing else happens is cleared once the projection is in order")
     func recovery() async throws {
         let bench = try await Bench()

@@ -23,7 +23,6 @@ final class LateSource: ChangeSource {
     func bounds() async throws -> SourceBounds { try await base.bounds() }
     func isComplete(_ capture: Capture) async throws -> Bool { false }
     func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
-    func maintain() async throws -> String? { nil }
 
     func mark() async throws -> SourceMark {
         try await afterRows()

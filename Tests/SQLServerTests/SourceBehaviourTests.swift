@@ -432,11 +432,28 @@ struct SourceBehaviourTests {
     @Test("upkeep says nothing of what it cannot see")
     func upkeep() async throws {
         try await Fixture.with([Self.table]) { fixture in
-            _ = try await fixture.source.bounds()
-            let said = try await fixture.source.maintain()
-            // The tests on SQL Server stop the capture job.
-            #expect(said == nil || !fixture.database.isBabelfish, "\(said ?? "")")
-            #expect(try await fixture.source.maintain() == nil)
+            let trouble = try await fixture.source.trouble()
+            // The tests on SQL Server drop the capture job.
+            #expect(
+                fixture.database.isBabelfish
+                    ? trouble == nil : "\(trouble.map { "\($0.error)" } ?? "")".contains("job"),
+                "\(trouble.map { "\($0.error)" } ?? "")")
+        }
+    }
+
+    @Test("a capture that the job does not begin is told, and so is a job that has fallen silent")
+    func notBegun() async throws {
+        try await Fixture.with([Self.table]) { fixture in
+            try await fixture.transaction(["INSERT INTO t VALUES (1, N'a')"])
+            try await fixture.execute(
+                "UPDATE cdc.lsn_time_mapping SET tran_end_time = DATEADD(hour, -2, tran_end_time)")
+            let silence = try #require(try await fixture.source.trouble())
+            #expect("\(silence.error)".contains("entered nothing for 120 minutes"), "\(silence.error)")
+            try await fixture.execute(
+                "UPDATE cdc.change_tables SET start_lsn = NULL, create_date = DATEADD(minute, -3, create_date)")
+            let trouble = try #require(try await fixture.source.trouble())
+            #expect("\(trouble.error)".contains("has not begun dbo_t, enabled 3 minutes ago"), "\(trouble.error)")
+            #expect(trouble.isCertain)
         }
     }
 

@@ -216,13 +216,21 @@ struct SourceDecisionTests {
 
     @Test("what is wrong with the jobs is told with the remedy, and nothing when nothing is known")
     func health() {
-        #expect(CaptureHealth().sentence == nil)
+        #expect(CaptureHealth().trouble == nil)
         #expect(
-            CaptureHealth(agentStatus: "Running", hasCaptureJob: true, secondsSinceLastCommit: 299).sentence == nil)
-        let stopped = CaptureHealth(agentStatus: "Stopped", secondsSinceLastCommit: 3_600).sentence ?? ""
-        #expect(stopped.contains("SQL Server Agent is stopped") && stopped.contains("60 minutes"))
-        #expect(CaptureHealth(hasCaptureJob: false).sentence?.contains("sp_cdc_add_job") == true)
-        #expect(CaptureHealth(lastError: "log full (error 9002)").sentence?.contains("9002") == true)
-        #expect(CaptureHealth(secondsSinceLastCommit: 601).sentence?.contains("10 minutes") == true)
+            CaptureHealth(agentStatus: "Running", hasCaptureJob: true, secondsSinceLastCommit: 299).trouble == nil)
+        #expect(CaptureHealth(notBegun: ("dbo_t", 60)).trouble == nil)
+        func isTold(_ health: CaptureHealth, _ words: String..., isCertain: Bool) {
+            #expect(health.trouble?.isCertain == isCertain)
+            let sentence = "\(health.trouble.map { "\($0.error)" } ?? "")"
+            for word in words { #expect(sentence.contains(word), "\(sentence)") }
+        }
+        isTold(
+            CaptureHealth(agentStatus: "Stopped", secondsSinceLastCommit: 3_600), "SQL Server Agent is stopped",
+            "60 minutes", isCertain: true)
+        isTold(CaptureHealth(hasCaptureJob: false), "sp_cdc_add_job", isCertain: true)
+        isTold(CaptureHealth(lastError: "log full (error 9002)"), "9002", isCertain: true)
+        isTold(CaptureHealth(notBegun: ("dbo_t", 130)), "not begun dbo_t", "2 minutes", "Agent", isCertain: true)
+        isTold(CaptureHealth(secondsSinceLastCommit: 601), "10 minutes", "Agent", isCertain: false)
     }
 }

@@ -14,6 +14,8 @@ public final class Pipeline: Sendable {
         public var sourceName = "source1"
         /// Pause between two looks at the source's log. An idle look is one cheap query.
         public var pollInterval: Duration = .milliseconds(200)
+        /// Pause between two looks whether the source's own jobs run: some small queries.
+        public var troubleInterval: Duration = .seconds(30)
         /// Changes in a window at most, but for one transaction larger than that.
         public var batchMaxRows = 50_000
         /// Shortest time between two runs of a projection that names none of its own.
@@ -40,6 +42,7 @@ public final class Pipeline: Sendable {
     private let logger: Logger
     private let observe: @Sendable (PipelineEvent) -> Void
     private let control = Mutex(Control())
+    private let standing = Mutex(CaptureStanding())
 
     private struct Control {
         var isStopped = false
@@ -107,6 +110,9 @@ public final class Pipeline: Sendable {
             try await self.prepareWorkers(captures: captures, replica: replica, watermarks: watermarks.value)
         }
         let bounds = Watch<SourceBounds?>(nil)
+        for (instance, watermark) in watermarks.value where watermark.status == .error {
+            standing.withLock { $0.shown(as: .capture, by: instance) }
+        }
         logger.info(
             "running",
             metadata: [
@@ -115,8 +121,9 @@ public final class Pipeline: Sendable {
             ])
 
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await self.poll(into: bounds) }
+            group.addTask { try await self.poll(into: bounds, captures: captures) }
             group.addTask { try await self.maintain() }
+            group.addTask { try await self.watchSource(captures) }
             group.addTask {
                 while true {
                     try await Task.sleep(for: Self.heartbeat)
@@ -220,21 +227,26 @@ public final class Pipeline: Sendable {
 
     // MARK: Loops
 
-    private func poll(into bounds: Watch<SourceBounds?>) async throws {
+    private func poll(into bounds: Watch<SourceBounds?>, captures: [Capture]) async throws {
         var backoff = Backoff()
         while true {
             if backoff.isOver(at: .now) {
                 do {
                     let latest = try await source.bounds()
                     observe(.polled(latest))
+                    if backoff.succeeded() {
+                        logger.info("the source answers again")
+                        standing.withLock { _ = $0.ailments.remove(.unreachable) }
+                    }
                     bounds.set(latest)
-                    if backoff.succeeded() { logger.info("the source answers again") }
                 } catch {
                     try Task.checkCancellation()
                     switch backoff.failed(with: error, at: .now) {
                     case .nothing: break
                     case .warn: logger.warning("trying again", metadata: ["error": "\(error)"])
-                    case .record: logger.error("the source does not answer", metadata: ["error": "\(error)"])
+                    case .record:
+                        logger.error("the source does not answer", metadata: ["error": "\(error)"])
+                        await record(error, as: .unreachable, of: captures)
                     }
                 }
             }
@@ -254,15 +266,38 @@ public final class Pipeline: Sendable {
         }
     }
 
+    /// Tells when the source answers, and yet tells of no changes because its own jobs do not run.
+    private func watchSource(_ captures: [Capture]) async throws {
+        var told: SourceTrouble?
+        while true {
+            do {
+                let trouble = try await source.trouble()
+                if let trouble {
+                    if trouble != told { logger.warning("\(trouble.error)") }
+                    // Each time: what was captured before still comes in, and its commit shows the capture as sound.
+                    if trouble.isCertain { await record(trouble.error, as: .idle, of: captures) }
+                } else if told != nil {
+                    logger.info("the source tells of changes again")
+                }
+                if trouble?.isCertain != true { standing.withLock { _ = $0.ailments.remove(.idle) } }
+                told = trouble
+            } catch {
+                // What keeps the source from answering is the poll's to tell.
+                try Task.checkCancellation()
+                logger.debug("the source's jobs could not be looked at", metadata: ["error": "\(error)"])
+            }
+            try await Task.sleep(for: options.troubleInterval)
+        }
+    }
+
     private func ingest(
         _ ingestor: Ingestor, bounds: Watch<SourceBounds?>, watermarks: Watch<[String: Watermark]>
     ) async throws {
         let instance = ingestor.capture.instance
         var backoff = Backoff()
-        // Whether the control table shows an error, perhaps of an earlier run.
-        var showsError = watermarks.value[instance]?.status == .error
         for await bounds in bounds.values() {
             guard let bounds, backoff.isOver(at: .now) else { continue }
+            var before = standing.withLock { $0.failures[instance] }
             do {
                 while let watermark = watermarks.value[instance]?.lastIngestedLSN,
                     let step = try await finishing({ try await ingestor.step(after: watermark, bounds: bounds) })
@@ -270,12 +305,16 @@ public final class Pipeline: Sendable {
                     let now = Timestamp.now()
                     watermarks.update { $0[instance]?.moved(to: step, at: now) }
                     observe(.ingested(capture: instance, step, at: now))
-                    showsError = false
+                    before = standing.withLock { $0.mended(instance, since: before) }
                     try Task.checkCancellation()
                 }
-                if showsError, let watermark = watermarks.value[instance] {
+                let isMended = standing.withLock { standing in
+                    before = standing.failures[instance]
+                    return standing.ailments.isEmpty && before != nil
+                }
+                if isMended, let watermark = watermarks.value[instance] {
                     try await clearError(of: instance, at: watermark)
-                    showsError = false
+                    standing.withLock { _ = $0.mended(instance, since: before) }
                 }
                 if backoff.succeeded() { logger.info("capture recovered", metadata: ["capture": "\(instance)"]) }
             } catch let error as CancellationError {
@@ -289,7 +328,6 @@ public final class Pipeline: Sendable {
                     logger.warning("trying again", metadata: ["capture": "\(instance)", "error": "\(error)"])
                 case .record:
                     await report(error, capture: instance)
-                    showsError = true
                 }
             }
         }
@@ -350,12 +388,27 @@ public final class Pipeline: Sendable {
 
     private func report(_ error: any Error, capture: String) async {
         logger.error("capture failed", metadata: ["capture": "\(capture)", "error": "\(error)"])
+        await record(error, capture: capture)
+    }
+
+    /// Shows what ails the source as an error of its captures, but for those that have one of their own.
+    private func record(_ error: any Error, as ailment: CaptureStanding.Cause, of captures: [Capture]) async {
+        let instances = standing.withLock { standing in
+            standing.ailments.insert(ailment)
+            return captures.map(\.instance).filter { standing.failures[$0].map { $0.cause == ailment } ?? true }
+        }
+        for instance in instances { await record(error, capture: instance, cause: ailment) }
+    }
+
+    private func record(_ error: any Error, capture: String, cause: CaptureStanding.Cause = .capture) async {
         observe(.captureFailed(capture: capture, message: "\(error)"))
         do {
             try await store.recordError("\(error)", capture: capture, source: options.sourceName)
         } catch {
             logger.error("the failure could not be recorded", metadata: ["error": "\(error)"])
         }
+        // Only now: whoever commits meanwhile may do so before or after, and has to look again.
+        standing.withLock { $0.shown(as: cause, by: capture) }
     }
 
     private func report(_ error: any Error, projection: String) async {

@@ -50,9 +50,19 @@ public protocol ChangeSource: Sendable {
     ///
     /// Returns a sentence for the log when something was done.
     func maintain() async throws -> String?
+
+    /// Looks whether something keeps the source from telling of new changes although it answers, such as a capture job
+    /// that does not run; `nil` when nothing can be seen to.
+    func trouble() async throws -> SourceTrouble?
 }
 
 extension ChangeSource {
+    /// None is needed.
+    public func maintain() async throws -> String? { nil }
+
+    /// A source that answers tells everything.
+    public func trouble() async throws -> SourceTrouble? { nil }
+
     /// The capture instances the source offers, by name: those of its catalog that can be carried.
     public func captures() async throws -> [Capture] { try await catalog().captures }
 }
@@ -78,6 +88,19 @@ public struct RefusedCapture: Sendable, Equatable {
     public init(instance: String, reason: TidemarkError) {
         self.instance = instance
         self.reason = reason
+    }
+}
+
+/// What keeps a source that answers from telling of new changes.
+public struct SourceTrouble: Sendable, Equatable {
+    /// What is wrong, with the remedy.
+    public var error: TidemarkError
+    /// Whether it was seen, not concluded from a silence that may be somebody's free day.
+    public var isCertain: Bool
+
+    public init(_ error: TidemarkError, isCertain: Bool) {
+        self.error = error
+        self.isCertain = isCertain
     }
 }
 
