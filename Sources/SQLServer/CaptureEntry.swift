@@ -13,7 +13,8 @@ struct CaptureEntry: Hashable, Sendable {
     let created: String
     /// The first LSN that may be asked for; `nil` until the capture job has run.
     let startLSN: LSN?
-    /// What `sys.fn_cdc_get_min_lsn` says: zero when the login may not read the changes.
+    /// What `sys.fn_cdc_get_min_lsn` says: zero when the login may not read the changes, `nil` before the capture job
+    /// has seen the capture.
     let minLSN: LSN?
     /// The role that gates the capture, if any.
     let role: String?

@@ -27,9 +27,10 @@ enum CaptureProblem: Hashable, Sendable {
             self = .noSource(entry.instance)
             return
         }
-        // The function answers zero for whoever may not read the changes:
+        // The function answers zero for whoever may not read the changes, and NULL until the capture job has looked at
+        // the log since the capture was enabled:
         // https://learn.microsoft.com/sql/relational-databases/system-functions/sys-fn-cdc-get-min-lsn-transact-sql
-        guard entry.startLSN != nil, (entry.minLSN ?? .zero) == .zero else { return nil }
+        guard entry.startLSN != nil, entry.minLSN == .zero else { return nil }
         self =
             entry.role.map { .gated(entry.instance, role: $0) }
             ?? .denied(entry.instance, source: entry.source?.description)

@@ -20,7 +20,10 @@ extension SQLServerSource {
         if let row = try answer(connection, notBegunSQL), let age = row[1].int64 {
             health.notBegun = (row[0].string ?? "", Int(age))
         }
-        if let row = try answer(connection, ageSQL) { health.secondsSinceLastCommit = row[0].int64.map { Int($0) } }
+        if let row = try answer(connection, ageSQL) {
+            health.secondsSinceLastCommit = row[0].int64.map { Int($0) }
+            health.secondsSinceEnabled = row[1].int64.map { Int($0) }
+        }
         return health
     }
 
@@ -55,12 +58,18 @@ extension SQLServerSource {
     /// The capture that waits longest for the capture job to begin it; `create_date` is local time, as `GETDATE` is.
     private static let notBegunSQL = """
         SELECT TOP (1) capture_instance, CAST(DATEDIFF(second, create_date, GETDATE()) AS int) AS age
-        FROM cdc.change_tables WHERE start_lsn IS NULL ORDER BY create_date
+        FROM cdc.change_tables
+        WHERE start_lsn IS NULL
+            OR (sys.fn_cdc_get_min_lsn(capture_instance) IS NULL AND EXISTS (SELECT 1 FROM cdc.lsn_time_mapping))
+        ORDER BY create_date
         """
 
     private static let ageSQL = """
-        SELECT TOP (1) DATEDIFF(second, \(utc("tran_end_time")), SYSUTCDATETIME()) AS age FROM cdc.lsn_time_mapping
-        ORDER BY start_lsn DESC
+        SELECT
+            (SELECT TOP (1) DATEDIFF(second, \(utc("tran_end_time")), SYSUTCDATETIME()) FROM cdc.lsn_time_mapping
+            ORDER BY start_lsn DESC) AS age,
+            (SELECT TOP (1) DATEDIFF(second, create_date, GETDATE()) FROM cdc.change_tables
+            ORDER BY create_date DESC) AS enabled
         """
 }
 
@@ -73,8 +82,10 @@ struct CaptureHealth: Sendable {
     var lastError: String?
     /// A capture that the job has not begun, and the seconds since it was enabled.
     var notBegun: (instance: String, seconds: Int)?
-    /// The age of the newest entry in `cdc.lsn_time_mapping`.
+    /// The age of the newest entry in `cdc.lsn_time_mapping`; `nil` also when it is empty.
     var secondsSinceLastCommit: Int?
+    /// Seconds since the newest capture was enabled.
+    var secondsSinceEnabled: Int?
 
     /// The capture job makes an entry every five minutes even when nothing is captured; twice that is too long.
     static let silence = 600
@@ -89,12 +100,16 @@ struct CaptureHealth: Sendable {
                 ? "the source database has no capture job: EXEC sys.sp_cdc_add_job @job_type = N'capture'" : nil,
             lastError.map { "its last log scan failed: \($0)" },
         ].compactMap { $0 }
-        let silence = secondsSinceLastCommit.flatMap { $0 > Self.silence ? $0 / 60 : nil }
+        let silence =
+            secondsSinceLastCommit.flatMap { $0 > Self.silence ? "has entered nothing for \($0 / 60) minutes" : nil }
+            ?? secondsSinceEnabled.flatMap {
+                secondsSinceLastCommit == nil && $0 > Self.beginning ? "has entered nothing, or all of it was purged" : nil
+            }
         let waiting = notBegun.flatMap { $0.seconds > Self.beginning ? $0 : nil }
         guard !causes.isEmpty || silence != nil || waiting != nil else { return nil }
         let symptom =
             waiting.map { "has not begun \($0.instance), enabled \($0.seconds / 60) minutes ago" }
-            ?? silence.map { "has entered nothing for \($0) minutes" } ?? "is not in order"
+            ?? silence ?? "is not in order"
         let remedy = "see whether SQL Server Agent and the job cdc.…_capture run, and start them"
         let reason = causes.isEmpty ? remedy : causes.joined(separator: "; ")
         return SourceTrouble(

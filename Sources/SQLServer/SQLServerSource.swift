@@ -43,8 +43,6 @@ public final class SQLServerSource: ChangeSource {
         var warned: Set<String> = []
         /// The min LSN of captures at which they told of every row.
         var completeAt: [String: LSN] = [:]
-        /// What `maintain` said last.
-        var health: String?
     }
 
     public init(_ database: SQLServerDatabase, options: Options) {
@@ -56,7 +54,8 @@ public final class SQLServerSource: ChangeSource {
 
     /// One round trip, whatever the number of captures.
     ///
-    /// A capture that the login may not read has a min LSN of zero; reading it says why.
+    /// A capture that the login may not read has a min LSN of zero; reading it says why. One just enabled has none for
+    /// about as long as the capture job pauses.
     public func bounds() async throws -> SourceBounds {
         try await database.run { connection in
             try Self.explaining(connection) { try Self.bounds(connection) }
@@ -69,7 +68,7 @@ public final class SQLServerSource: ChangeSource {
             bounds.maxLSN = try row[0].lsn() ?? .zero
             bounds.maxCommitTime = row[1].time
             guard let instance = row[2].string else { continue }
-            bounds.captures[instance] = CaptureBounds(minLSN: try row[3].lsn() ?? .zero)
+            bounds.captures[instance] = CaptureBounds(minLSN: try row[3].lsn())
         }
         return bounds
     }

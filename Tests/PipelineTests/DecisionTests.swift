@@ -6,10 +6,10 @@ private func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
 @Suite("What an ingestor does next")
 struct IngestDecisionTests {
     private func decide(
-        _ watermark: UInt64, max: UInt64, min: UInt64 = 1, beginning: IngestDecision.Beginning = .complete
+        _ watermark: UInt64, max: UInt64, min: UInt64? = 1, beginning: IngestDecision.Beginning = .complete
     ) -> IngestDecision {
         let bounds = SourceBounds(
-            maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": CaptureBounds(minLSN: lsn(min))])
+            maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": CaptureBounds(minLSN: min.map(lsn))])
         return .next(capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning)
     }
 
@@ -40,7 +40,31 @@ struct IngestDecisionTests {
     @Test("a new capture with older rows stages them where the log stands, above zero also when it is empty")
     func snapshot() {
         #expect(decide(0, max: 7, min: 5, beginning: .incomplete) == .snapshot(at: lsn(7)))
-        #expect(decide(0, max: 0, min: 5, beginning: .incomplete) == .snapshot(at: .first))
+        #expect(decide(0, max: 0, min: 0, beginning: .incomplete) == .snapshot(at: .first))
+    }
+
+    @Test("a new capture that lies beyond the end of the log waits for it, and stages older rows where it begins")
+    func beyondTheLog() {
+        for max in 0...4 as ClosedRange<UInt64> {
+            #expect(decide(0, max: max, min: 5) == .idle)
+            #expect(decide(0, max: max, min: 5, beginning: .incomplete) == .snapshot(at: lsn(5)))
+            #expect(decide(0, max: max, min: 5, beginning: .staged(at: lsn(5), hasPassed: true)) == .idle)
+        }
+        #expect(decide(0, max: 5, min: 5) == read(0, 5, from: 0))
+    }
+
+    @Test("a capture of which the source tells no min LSN yet waits for it")
+    func notBegun() {
+        for beginning in [.unknown, .complete, .incomplete] as [IngestDecision.Beginning] {
+            #expect(decide(0, max: 7, min: nil, beginning: beginning) == .idle)
+        }
+        #expect(decide(3, max: 7, min: nil) == .idle)
+    }
+
+    @Test("a log of which nothing is left says nothing about a watermark")
+    func emptyLog() {
+        #expect(decide(7, max: 0) == .idle)
+        #expect(decide(7, max: 0, min: 9) == .idle)
     }
 
     @Test("older rows are published with all changes since, once the log has passed the end of their reading")

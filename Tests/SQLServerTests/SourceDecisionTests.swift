@@ -232,5 +232,8 @@ struct SourceDecisionTests {
         isTold(CaptureHealth(lastError: "log full (error 9002)"), "9002", isCertain: true)
         isTold(CaptureHealth(notBegun: ("dbo_t", 130)), "not begun dbo_t", "2 minutes", "Agent", isCertain: true)
         isTold(CaptureHealth(secondsSinceLastCommit: 601), "10 minutes", "Agent", isCertain: false)
+        isTold(CaptureHealth(secondsSinceEnabled: 61), "entered nothing", "Agent", isCertain: false)
+        #expect(CaptureHealth(secondsSinceEnabled: 60).trouble == nil)
+        #expect(CaptureHealth(secondsSinceLastCommit: 9, secondsSinceEnabled: 3_600).trouble == nil)
     }
 }

@@ -1,6 +1,6 @@
 /// What an ingestor does next, decided from values alone (design section 5, steps 1 to 3).
 public enum IngestDecision: Sendable, Equatable {
-    /// The watermark has reached the end of the source's log, or the rows read first wait for the log.
+    /// The watermark has reached the end of the source's log, or what comes next waits for the log.
     case idle
     /// The capture is new, and whether its changes tell of every row has to be asked of the source.
     case inspect
@@ -36,12 +36,14 @@ public enum IngestDecision: Sendable, Equatable {
                 .unavailable(
                     "capture \(capture) is no longer offered by the source: enable CDC on its table again"))
         }
+        // Nothing captured yet, or all of it purged: there is no log to compare with.
+        guard bounds.maxLSN > .zero || watermark == .zero, let minLSN = own.minLSN else { return .idle }
         if watermark > bounds.maxLSN {
             return .stop(.sourceBehind(capture: capture, watermark: watermark, maxLSN: bounds.maxLSN))
         }
         guard watermark == .zero else {
-            if watermark < own.minLSN {
-                return .stop(.gap(capture: capture, watermark: watermark, minLSN: own.minLSN))
+            if watermark < minLSN {
+                return .stop(.gap(capture: capture, watermark: watermark, minLSN: minLSN))
             }
             return watermark == bounds.maxLSN ? .idle : read(after: watermark, from: watermark, bounds)
         }
@@ -49,10 +51,11 @@ public enum IngestDecision: Sendable, Equatable {
         case .unknown:
             return .inspect
         case .complete:
-            return bounds.maxLSN == .zero ? .idle : read(after: .zero, from: .zero, bounds)
+            // A watermark below the min LSN would be a gap.
+            return bounds.maxLSN < max(minLSN, .first) ? .idle : read(after: .zero, from: .zero, bounds)
         case .incomplete:
-            // What the log tells up to here is in the rows already.
-            return .snapshot(at: max(bounds.maxLSN, .first))
+            // What the log tells up to here is in the rows already: the capture was enabled at its min LSN.
+            return .snapshot(at: max(bounds.maxLSN, minLSN, .first))
         case .staged(let lsn, let hasPassed):
             return hasPassed && bounds.maxLSN >= lsn ? read(after: lsn, from: .zero, bounds, isBounded: false) : .idle
         }

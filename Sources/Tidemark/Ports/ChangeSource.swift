@@ -122,10 +122,11 @@ public struct SourceBounds: Sendable, Equatable {
 
 /// What a capture's change table still holds.
 public struct CaptureBounds: Sendable, Equatable {
-    /// Changes below this LSN may have been purged.
-    public var minLSN: LSN
+    /// Changes below this LSN may have been purged. It may lie beyond the end of the log for a while after the capture
+    /// was enabled; `nil` when the source does not tell it yet.
+    public var minLSN: LSN?
 
-    public init(minLSN: LSN) { self.minLSN = minLSN }
+    public init(minLSN: LSN?) { self.minLSN = minLSN }
 }
 
 /// A moment in a source's log, in whatever terms the source knows it at once. Only its source can read it.

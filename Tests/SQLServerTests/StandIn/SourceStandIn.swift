@@ -135,7 +135,7 @@ struct SourceStandIn: Sendable {
                 object_id, version, source_object_id, capture_instance, start_lsn, supports_net_changes, role_name,
                 index_name, create_date)
             SELECT OBJECT_ID(\(literal(change))), 0, OBJECT_ID(\(literal("dbo.\(quoted(table))"))), \(literal(instance)),
-                (SELECT TOP (1) start_lsn FROM cdc.lsn_time_mapping ORDER BY start_lsn DESC), 0,
+                sys.tidemark_cdc_next(), 0,
                 \(role.map { literal($0) } ?? "NULL"), N'PK', GETDATE()
             """,
             """

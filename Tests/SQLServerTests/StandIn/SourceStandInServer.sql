@@ -35,6 +35,16 @@ BEGIN
     RETURN sys.tidemark_lsn(number);
 END $$;
 
+-- Takes an LSN that no transaction has: a capture is enabled at one beyond what the capture job has seen of the log.
+CREATE OR REPLACE FUNCTION sys.tidemark_cdc_next() RETURNS sys.varbinary LANGUAGE plpgsql AS $$
+DECLARE
+    number bigint;
+BEGIN
+    EXECUTE format('UPDATE %I.clock SET value = value + 1, transaction_id = 0 RETURNING value',
+        sys.tidemark_cdc_schema()) INTO number;
+    RETURN sys.tidemark_lsn(number);
+END $$;
+
 CREATE OR REPLACE FUNCTION sys.tidemark_cdc_now() RETURNS sys.datetime LANGUAGE sql VOLATILE AS $$
     SELECT (clock_timestamp() AT TIME ZONE current_setting('timezone'))::sys.datetime
 $$;
@@ -79,12 +89,14 @@ BEGIN
     RETURN result;
 END $$;
 
--- Zero for whoever may not SELECT the source table, or is not in the gating role.
+-- Zero for whoever may not SELECT the source table, or is not in the gating role; NULL until the log has come to where
+-- the capture was enabled.
 CREATE OR REPLACE FUNCTION sys.fn_cdc_get_min_lsn(instance sys.nvarchar) RETURNS sys.varbinary LANGUAGE plpgsql AS $$
 DECLARE
     start_lsn sys.varbinary;
     source oid;
     role_name text;
+    is_seen boolean;
 BEGIN
     EXECUTE format(
         'SELECT start_lsn, source_object_id, role_name FROM %I.change_tables WHERE capture_instance::text = $1',
@@ -94,7 +106,9 @@ BEGIN
     THEN
         RETURN sys.tidemark_zero();
     END IF;
-    RETURN start_lsn;
+    EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I.lsn_time_mapping WHERE start_lsn::bytea >= $1)',
+        sys.tidemark_cdc_schema()) INTO is_seen USING start_lsn::bytea;
+    RETURN CASE WHEN is_seen THEN start_lsn END;
 END $$;
 
 CREATE OR REPLACE FUNCTION sys.tidemark_zero() RETURNS sys.varbinary LANGUAGE sql IMMUTABLE AS $$
@@ -124,7 +138,7 @@ DECLARE
 BEGIN
     EXECUTE format('SELECT start_lsn::bytea FROM %I.lsn_time_mapping ORDER BY start_lsn DESC LIMIT 1',
         sys.tidemark_cdc_schema()) INTO max_lsn;
-    IF min_lsn = sys.tidemark_zero()::bytea OR from_lsn::bytea < min_lsn OR from_lsn::bytea > to_lsn::bytea
+    IF min_lsn IS NULL OR min_lsn = sys.tidemark_zero()::bytea OR from_lsn::bytea < min_lsn OR from_lsn::bytea > to_lsn::bytea
         OR to_lsn::bytea > max_lsn
     THEN
         RAISE 'An insufficient number of arguments were supplied for the procedure or function cdc.fn_cdc_get_all_changes_ ... .';
