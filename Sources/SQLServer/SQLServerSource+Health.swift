@@ -103,7 +103,8 @@ struct CaptureHealth: Sendable {
         let silence =
             secondsSinceLastCommit.flatMap { $0 > Self.silence ? "has entered nothing for \($0 / 60) minutes" : nil }
             ?? secondsSinceEnabled.flatMap {
-                secondsSinceLastCommit == nil && $0 > Self.beginning ? "has entered nothing, or all of it was purged" : nil
+                secondsSinceLastCommit == nil && $0 > Self.beginning
+                    ? "has entered nothing, or all of it was purged" : nil
             }
         let waiting = notBegun.flatMap { $0.seconds > Self.beginning ? $0 : nil }
         guard !causes.isEmpty || silence != nil || waiting != nil else { return nil }
