@@ -38,7 +38,7 @@ enum StagingInsertBenchmark {
         try measure(connection, "VALUES with parameters, 180 rows a statement, one at a time") {
             try values(connection, groupRows: 180)
         }
-        for rowsEach in [1_000, 5_000, 20_000] {
+        for rowsEach in [100, 250, 500, 1_000, 2_000, 5_000, 20_000] {
             try measure(connection, "OPENJSON of one parameter, \(rowsEach) rows a statement") {
                 try openJSON(connection, rowsEach: rowsEach)
             }

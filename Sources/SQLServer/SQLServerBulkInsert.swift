@@ -7,7 +7,7 @@ import Tidemark
 /// SUBSTRING takes apart: the fastest way both drivers have (docs/benchmarks.md). Rows with a value that JSON might
 /// change travel as arrays of parameters in their binary form, and so do all where the database has no OPENJSON (a
 /// compatibility level below 130).
-struct SQLServerBulkInsert {
+final class SQLServerBulkInsert {
     /// What one column of the table is filled with.
     enum Source {
         case values(ColumnVector, SQLServerRowEncoder)
@@ -22,11 +22,16 @@ struct SQLServerBulkInsert {
     private static let statementBytes = 256 << 10
     /// Rows of a statement with parameters; more take the server longer to read than they save.
     private static let groupRows = 8
+    /// Parameters of a statement at most: SQL Server takes 2,100, and some are the protocol's own.
+    /// https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server
+    private static let mostParameters = 2_000
 
     private let connection: Connection
     private let table: String
     private let columns: [String]
     private let json: JSONSupport
+    /// Prepared once: the server plans it as long as it takes to run.
+    private var prepared: (sql: String, statement: Statement)?
 
     /// - Parameter table: quoted.
     init(_ connection: Connection, into table: String, _ columns: [String], json: JSONSupport) {
@@ -83,6 +88,8 @@ struct SQLServerBulkInsert {
 
     private func insertJSON(_ sources: [Source], _ rows: Range<Int>) throws {
         let sql = jsonStatement(sources)
+        let statement = try prepared.flatMap { $0.sql == sql ? $0.statement : nil } ?? connection.prepare(sql)
+        prepared = (sql, statement)
         var row = rows.lowerBound
         while row < rows.upperBound {
             var json = JSONRows()
@@ -100,7 +107,7 @@ struct SQLServerBulkInsert {
             }
             var parameters: [Value] = [.string(text), .binary(json.binaries)]
             for case .time(let time) in sources { parameters.append(.time(time)) }
-            try connection.execute(sql, parameters)
+            try statement.execute(parameters)
         }
     }
 
@@ -158,8 +165,9 @@ struct SQLServerBulkInsert {
     private func insertParameters(_ sources: [Source], _ rows: Range<Int>) throws {
         let names = quotedList(columns)
         try connection.execute("SELECT TOP (0) \(names) INTO \(Self.temporary) FROM \(table)")
-        let grouped = rows.lowerBound + rows.count / Self.groupRows * Self.groupRows
-        try insertParameters(sources, rows.lowerBound..<grouped, group: Self.groupRows)
+        let group = max(1, min(Self.groupRows, Self.mostParameters / columns.count))
+        let grouped = rows.lowerBound + rows.count / group * group
+        try insertParameters(sources, rows.lowerBound..<grouped, group: group)
         try insertParameters(sources, grouped..<rows.upperBound, group: 1)
         try connection.execute("INSERT INTO \(table) (\(names)) SELECT \(names) FROM \(Self.temporary)")
         try connection.execute("DROP TABLE \(Self.temporary)")

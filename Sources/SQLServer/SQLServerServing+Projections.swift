@@ -373,9 +373,7 @@ extension SQLServerServing {
     /// Runs `body` in a transaction that sees one moment: SNAPSHOT where the database allows it. Elsewhere the
     /// projection's row is held, so that commits wait until the reader is done.
     private static func snapshot(of name: String, _ connection: Connection, _ body: () throws -> Void) throws {
-        let isAllowed = try connection.scalar(
-            "SELECT CAST(snapshot_isolation_state AS int) FROM sys.databases WHERE database_id = DB_ID()")
-        guard isAllowed == .int(1) else {
+        guard try connection.allowsSnapshot() else {
             return try connection.transaction {
                 _ = try lockState(of: name, connection)
                 try body()

@@ -37,11 +37,7 @@ public final class SQLServerServing: ServingStore {
 
     public func bootstrap() async throws {
         for script in scripts { try await database.apply(script: script.text, name: script.name) }
-        let isReadCommittedSnapshot = try await database.run { connection in
-            try connection.scalar(
-                "SELECT is_read_committed_snapshot_on FROM sys.databases WHERE database_id = DB_ID()")
-        }
-        if isReadCommittedSnapshot == .bool(false) {
+        if try await database.run({ try $0.readsCommittedSnapshots() }) == false {
             warn(
                 """
                 \(database.label) has READ_COMMITTED_SNAPSHOT off: readers of the projections and the pipeline wait for \

@@ -240,10 +240,7 @@ extension SQLServerSource {
 
     /// Runs `body` under SNAPSHOT isolation where the database allows it: it sees one moment, and blocks no writer.
     private static func snapshotIfAllowed(_ connection: Connection, _ body: () throws -> Void) throws {
-        let state = try connection.query(
-            "SELECT CAST(snapshot_isolation_state AS int) AS state FROM sys.databases WHERE database_id = DB_ID()"
-        ).rows().first?[0].int64
-        guard state == 1 else { return try body() }
+        guard try connection.allowsSnapshot() else { return try body() }
         try connection.execute("SET TRANSACTION ISOLATION LEVEL SNAPSHOT")
         let result = Result { try body() }
         do {

@@ -179,7 +179,7 @@ public final class SQLServerSource: ChangeSource {
             """
             SELECT DB_NAME() AS name, CAST(is_cdc_enabled AS int) AS is_enabled,
                 OBJECT_ID(N'cdc.change_tables') AS change_tables
-            FROM sys.databases WHERE database_id = DB_ID()
+            FROM sys.databases WHERE name = DB_NAME()
             """
         ).rows().first
         guard let row, row[2].isNull else { return nil }

@@ -326,6 +326,33 @@ struct ServingTests {
         }
     }
 
+    @Test("rows of hundreds of columns that travel as parameters stay below the limit of a statement")
+    func wideRows() async throws {
+        let numbers = (1...300).map { Column(name: "c\($0)", type: .double) }
+        let wide = Capture(
+            instance: "dbo_wide", table: "wide", columns: [Column(name: "id", type: .int64, isNullable: false)] + numbers,
+            key: ["id"])
+        try await SQLServerServingFixture.run { fixture in
+            let store = fixture.serving
+            try await store.prepareStaging(for: wide, source: Self.source)
+            var batch = ChangeBatch(columns: wide.columns)
+            for id in Int64(1)...20 {
+                batch.lsns.append(Self.lsn(UInt64(id)))
+                batch.commandIDs.append(1)
+                batch.seqvals.append(Self.lsn(1))
+                batch.operations.append(2)
+                batch.columns[0].append(id)
+                for column in 1...300 { batch.columns[column].append(Double(id) / Double(column)) }
+            }
+            let window = LSNWindow(after: .zero, through: Self.lsn(20))
+            #expect(
+                try await store.ingest(
+                    wide, source: Self.source, window: window, commitTime: nil, from: ListReader([batch])) == 20)
+            let back = try await store.staged(wide, in: window, blockRows: 100).blocks()
+            #expect(back.flatMap(\.readable) == batch.readable)
+        }
+    }
+
     // MARK: Others at work
 
     @Test("the victim of a deadlock tries its commit again")

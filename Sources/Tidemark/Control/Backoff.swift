@@ -1,8 +1,10 @@
+public import Logging
+
 /// When to try again after failures in a row, and whom to tell.
 ///
 /// The pause doubles from 250 ms to 30 s, and each is shortened at random by up to a half, so that loops that failed
 /// together do not come back together.
-struct Backoff: Sendable {
+public struct Backoff: Sendable {
     /// Long enough that a deadlock has dissolved, short enough that nobody notices it.
     static let first: Duration = .milliseconds(250)
     /// Long enough that a database coming back is not hammered, short enough that nobody waits for it.
@@ -43,6 +45,21 @@ struct Backoff: Sendable {
         let message = "\(error)"
         defer { last = (message, report) }
         return last.map { $0 == (message, report) } == true ? .nothing : report
+    }
+
+    /// Makes a step of a start again while it fails in a way that passes: the databases may be starting too.
+    public static func patiently<Result>(logger: Logger, _ step: () async throws -> Result) async throws -> Result {
+        var backoff = Backoff()
+        while true {
+            do {
+                return try await step()
+            } catch let error as TidemarkError where error.isTransient {
+                if backoff.failed(with: error, at: .now) != .nothing {
+                    logger.warning("trying again", metadata: ["error": "\(error)"])
+                }
+                while !backoff.isOver(at: .now) { try await Task.sleep(for: first / 5) }
+            }
+        }
     }
 
     /// Ends a series of failures. Returns whether there was one.

@@ -163,19 +163,8 @@ public final class Pipeline: Sendable {
         }
     }
 
-    /// Makes a step of the start again while it fails in a way that passes: the databases may be starting too.
     private func patiently<Result>(_ step: () async throws -> Result) async throws -> Result {
-        var backoff = Backoff()
-        while true {
-            do {
-                return try await step()
-            } catch let error as TidemarkError where error.isTransient {
-                if backoff.failed(with: error, at: .now) != .nothing {
-                    logger.warning("trying again", metadata: ["error": "\(error)"])
-                }
-                while !backoff.isOver(at: .now) { try await Task.sleep(for: Backoff.first / 5) }
-            }
-        }
+        try await Backoff.patiently(logger: logger, step)
     }
 
     /// The captures whose staging is in order. One that is not is recorded as failed, and left out, as is one that the

@@ -37,9 +37,12 @@ struct RunCommand: AsyncParsableCommand {
         let logger = settings.logger
         let progress = ProgressLog(logger: logger)
         let service = PipelineService(grace: Self.grace, logger: logger) {
-            let databases = try await Databases(settings, logger: logger)
-            // Safe to repeat: control tables that a later version adds are made here too.
-            try await databases.serving.bootstrap()
+            let databases = try await Backoff.patiently(logger: logger) {
+                let databases = try await Databases(settings, logger: logger)
+                // Safe to repeat: control tables that a later version adds are made here too.
+                try await databases.serving.bootstrap()
+                return databases
+            }
             return Pipeline(
                 source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,
                 options: settings.pipelineOptions, logger: logger, observe: { progress.observe($0) })
