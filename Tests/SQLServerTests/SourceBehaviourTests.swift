@@ -323,6 +323,40 @@ struct SourceBehaviourTests {
         }
     }
 
+    @Test("a login that may not see the change table reads through the function, with one warning")
+    func functionOnly() async throws {
+        try await Fixture.with([Self.table]) { fixture in
+            try await fixture.transaction(["INSERT INTO t VALUES (1, N'a'), (2, N'b')", "UPDATE t SET v = N'c'"])
+            try await fixture.withLogin { login, source in
+                try await fixture.execute("CREATE USER \(login) FOR LOGIN \(login)")
+                let tables = ["change_tables", "captured_columns", "index_columns", "lsn_time_mapping"]
+                for object in tables.map({ "cdc.\($0)" }) + ["dbo.t"] {
+                    try await fixture.execute("GRANT SELECT ON \(object) TO \(login)")
+                }
+                let function = "cdc.fn_cdc_get_all_changes_dbo_t"
+                if fixture.database.isBabelfish {
+                    // It has no ownership chains: the function needs what it reads.
+                    let columns = "[__$start_lsn], [__$seqval], [__$operation], [__$update_mask], [id], [v]"
+                    try await fixture.execute("GRANT EXECUTE ON \(function) TO \(login)")
+                    try await fixture.execute("GRANT SELECT (\(columns)) ON cdc.dbo_t_CT TO \(login)")
+                } else {
+                    try await fixture.execute("GRANT SELECT ON \(function) TO \(login)")
+                }
+                let capture = try #require(try await source.captures().first)
+                #expect(capture.columns.map(\.type) == [.int32, .string])
+                let window = LSNWindow(after: .zero, through: try await source.bounds().maxLSN)
+                for _ in 0..<2 {
+                    let changes = try await source.changes(of: capture, in: window, blockRows: 3).blocks()
+                    #expect(changes.flatMap(\.readable).map(\.operation) == [2, 2, 4, 4])
+                    #expect(changes.flatMap(\.commandIDs) == [0, 1, 2, 3])
+                }
+                // Older rows can only be told from the change table.
+                #expect(try await !source.isComplete(capture))
+                #expect(fixture.log.warnings.filter { $0.contains("__$command_id") }.count == 1)
+            }
+        }
+    }
+
     @Test("a gating role that the login lacks is named")
     func gatingRole() async throws {
         try await Fixture.with([]) { fixture in
