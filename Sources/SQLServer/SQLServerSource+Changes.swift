@@ -169,6 +169,7 @@ extension SQLServerSource {
     /// The function hides `__$command_id`, so it is joined to what the function gives. A statement writes a row's key
     /// once with an operation, so the key makes a row of the change table unique where `__$seqval` does not:
     /// https://support.microsoft.com/help/3030352
+    /// Rows captured before an update of the server brought the column have NULL there; no match at all is another thing.
     ///
     /// A hash join, as statistics know nothing of the newest rows and a nested loop over one large transaction, in which
     /// all rows have one `__$start_lsn`, would take its square. Recompiled, for windows are small or large.
@@ -186,7 +187,8 @@ extension SQLServerSource {
         return """
             SET NOCOUNT ON;
             DECLARE @from binary(10) = ?, @to binary(10) = ?;
-            SELECT \(metadata), t.[__$command_id], \(columns)
+            SELECT \(metadata),
+                CASE WHEN t.[__$start_lsn] IS NOT NULL THEN COALESCE(t.[__$command_id], 0) END AS command_id, \(columns)
             FROM \(entry.function)(@from, @to, N'all') AS c
                 LEFT OUTER HASH JOIN \(table) AS t
                 ON t.[__$start_lsn] = c.[__$start_lsn] AND t.[__$seqval] = c.[__$seqval]
