@@ -150,6 +150,19 @@ struct ConnectionStringTests {
         }
     }
 
+    @Test("an IPv6 address goes to either driver without its brackets")
+    func ipv6() throws {
+        let address = try SQLServerAddress("sqlserver://sa:x@[::1]:1500?database=shop")
+        #expect(FreeTDSConfiguration.text(address).contains("host = ::1\n\tport = 1500\n"))
+        #expect(SQLServerDSN.address(address).place == "[::1]:1500/shop")
+        func server(_ rest: String) throws -> String? {
+            let text = try target("sa:x@\(rest)?driver=ODBC%20Driver%2018%20for%20SQL%20Server", Self.both).text
+            return text.components(separatedBy: ";").first { $0.hasPrefix("Server=") }
+        }
+        #expect(try server("[::1]:1500") == "Server={tcp:::1,1500}")
+        #expect(try server("[fe80::1%25eth0]") == "Server=tcp:fe80::1%eth0")
+    }
+
     @Test("FreeTDS gets a password in the form it can read, or a refusal")
     func freeTDSPasswords() throws {
         func password(_ text: String) throws -> String {
