@@ -21,11 +21,28 @@ struct TestServer: Sendable {
 
     private let dsn: SQLServerDSN
 
+    /// `nil` when the variable is not set. One that cannot be read is none either, and `TestServerVariableTests` fails.
     private init?(variable: String) {
-        guard let text = ProcessInfo.processInfo.environment[variable], !text.isEmpty,
-            let dsn = try? SQLServerDSN(text)
-        else { return nil }
+        guard let dsn = try? Self.dsn(variable, in: ProcessInfo.processInfo.environment) else { return nil }
         self.dsn = dsn
+    }
+
+    /// The variables that name servers.
+    static let variables = ["TIDEMARK_TEST_SOURCE_DSN", "TIDEMARK_TEST_SERVING_DSN"]
+
+    /// What a variable says; `nil` when it is not set, or empty.
+    ///
+    /// - Throws: `DSNError` with the variable's name, and without its value.
+    static func dsn(_ variable: String, in environment: [String: String]) throws(DSNError) -> SQLServerDSN? {
+        guard let text = environment[variable], !text.isEmpty else { return nil }
+        do {
+            guard let dsn = try SQLServerDSN(text) else {
+                throw DSNError("is neither sqlserver://… nor an ODBC connection string")
+            }
+            return dsn
+        } catch {
+            throw DSNError("\(variable) \(error)")
+        }
     }
 
     /// The DSN of a database of the server.
@@ -163,7 +180,8 @@ extension SQLServerDSN {
             }
             let login = address.user.map { "\(encoded($0)):\(encoded(address.password ?? ""))@" } ?? ""
             let options = address.options.map { "\($0.key.rawValue)=\(encoded($0.value))" }.joined(separator: "&")
-            return "sqlserver://\(login)\(address.host)\(address.port.map { ":\($0)" } ?? "")?\(options)"
+            let host = address.isIPv6 ? "[\(address.host.replacing("%", with: "%25"))]" : encoded(address.host)
+            return "sqlserver://\(login)\(host)\(address.port.map { ":\($0)" } ?? "")?\(options)"
         }
     }
 }
