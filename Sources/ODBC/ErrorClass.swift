@@ -18,17 +18,18 @@ extension ErrorClass {
     /// Sorts a failure by all its records.
     ///
     /// A number that SQL Server documents as transient decides: after "cannot open database" (4060), say, it adds
-    /// "login failed" (18456). Then a refusal: FreeTDS adds 08001 to every login that fails, whatever the reason.
-    /// Else one transient record is enough, or the first that says something.
+    /// "login failed" (18456). Then a refusal. Else one transient record is enough, or the first that says something.
     public init(_ records: [Diagnostic]) {
         // FreeTDS gives some ends of a connection the SQLSTATE of a warning.
-        let errors = records.filter { !$0.isWarning || $0.tellsFreeTDSLoss }
+        var errors = records.filter { !$0.isWarning || $0.tellsFreeTDSLoss }
+        // It adds 08001 to every login that fails, whatever the reason the server gave.
+        if errors.contains(where: \.isServers) { errors.removeAll(where: \.isFreeTDSConclusion) }
         let classes = errors.map(ErrorClass.init)
         if errors.contains(where: { Self.byNativeCode($0) == .transient }) {
             self = .transient
         } else if classes.contains(.permission) {
             self = .permission
-        } else if classes.contains(.transient) && !errors.contains(where: Self.isLasting) {
+        } else if classes.contains(.transient) && !records.contains(where: Self.isLasting) {
             self = .transient
         } else {
             self = classes.first { $0 != .permanent && $0 != .transient } ?? .permanent
@@ -37,11 +38,13 @@ extension ErrorClass {
 
     /// Whether a connection failed for a reason that does not pass, though its SQLSTATE is that of a lost one.
     ///
-    /// Texts of Microsoft's driver 18 and of OpenSSL, which both drivers quote.
+    /// Texts of Microsoft's driver 18 and of OpenSSL, which it quotes; FreeTDS' number for a word it does not know in
+    /// its own settings (`TDSECONF` of its `tds.h`), which it gives the SQLSTATE of a warning.
     private static func isLasting(_ record: Diagnostic) -> Bool {
-        record.sqlState.hasPrefix("08")
-            && (record.message.contains("for connection string attribute")
-                || record.message.contains("certificate verify failed"))
+        record.message.hasPrefix("[FreeTDS]") && record.nativeCode == 20_214
+            || record.sqlState.hasPrefix("08")
+                && (record.message.contains("for connection string attribute")
+                    || record.message.contains("certificate verify failed"))
     }
 
     /// Sorts one record.
@@ -51,12 +54,12 @@ extension ErrorClass {
 
     private static func byNativeCode(_ record: Diagnostic) -> ErrorClass? {
         if record.tellsFreeTDSLoss { return .transient }
-        // Both drivers put the server's name before its messages: "[FreeTDS][SQL Server]" and
-        // "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]".
-        if record.message.contains("SQL Server]") {
+        if record.isServers {
             if transientSQLServerCodes.contains(record.nativeCode) { return .transient }
             if constraintSQLServerCodes.contains(record.nativeCode) { return .constraint }
             if permissionSQLServerCodes.contains(record.nativeCode) { return .permission }
+        } else if record.message.contains("for SQL Server]"), networkCodes.contains(record.nativeCode) {
+            return .transient
         }
         // SQLite's driver leaves SQLSTATE at HY000. Codes: https://sqlite.org/rescode.html
         if record.message.hasPrefix("[SQLite]") {
@@ -88,19 +91,55 @@ extension ErrorClass {
         }
     }
 
-    /// Deadlock victim; no locks left, lock timeout; conflict of two snapshots; Azure SQL's throttling, failover and resource limits; network errors.
+    /// What passes by itself, as SQL Server and Azure SQL number it.
     ///
-    /// https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues
+    /// - Azure's lists of faults that pass and of limits:
+    ///   https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues
+    /// - What Microsoft's own client tries again:
+    ///   https://learn.microsoft.com/dotnet/api/microsoft.data.sqlclient.sqlconfigurableretryfactory
+    /// - The texts, most of which ask for another try:
+    ///   https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
     private static let transientSQLServerCodes: Set<Int> = [
-        20, 64, 233, 1204, 1205, 1222, 3960, 4060, 4221, 10053, 10054, 10060, 10928, 10929, 40197, 40501, 40613, 49918,
-        49919, 49920,
+        // No locks left; deadlock victim; lock timeout; the lock on model that CREATE DATABASE takes.
+        1204, 1205, 1222, 1807,
+        // Row versions and snapshots: what a transaction began with is gone, or another one changed the same row.
+        3941, 3947, 3948, 3950, 3953, 3957, 3960, 3966,
+        // No time to optimize, no memory for a query; the log could not grow while it is shrunk; metadata changed meanwhile.
+        8628, 8645, 8651, 9020, 617, 669, 2021, 2816,
+        // The session was killed, as all are when a database moves or goes offline.
+        596,
+        // A database that starts, recovers, is restored, changes its role, or is offline. 926 ("suspect") and 615 are on
+        // Azure's list, 4060 because a database that moves cannot be opened.
+        615, 913, 921, 922, 926, 927, 941, 942, 952, 955, 956, 982, 983, 988, 4060, 4221,
+        // A server that starts, stops, is paused, takes administrators only for now, or has too many connections.
+        6005, 17142, 17187, 17197, 17809, 17889, 18401, 18451, 18461,
+        // Azure SQL: a failover or a move.
+        40020, 40143, 40166, 40197, 40540, 40613, 40671, 49802,
+        // Azure SQL: a limit that is reached, and throttling.
+        10928, 10929, 10930, 10936, 40189, 40501, 40642, 40648, 40675, 40903, 49918, 49919, 49920,
     ]
+
+    /// A connection that was lost or did not come about, as Microsoft's driver numbers it: the numbers of Windows, on
+    /// other systems too.
+    ///
+    /// On the list of its client for .NET, and of Entity Framework Core (`SqlServerTransientExceptionDetector.cs` in
+    /// github.com/dotnet/efcore). They mean this in the driver's own records only: the server's 121 is an INSERT with too
+    /// few columns, its 233 a NULL where none is allowed.
+    private static let networkCodes: Set<Int> = [20, 64, 121, 233, 997, 10053, 10054, 10060, 11001]
 
     /// Foreign key or check, duplicate key in an index, duplicate key in a constraint; NULL not allowed.
     private static let constraintSQLServerCodes: Set<Int> = [515, 547, 2601, 2627]
 
-    /// Permission denied on an object, a column, a statement; in the database; login failed; no user.
-    private static let permissionSQLServerCodes: Set<Int> = [229, 230, 262, 297, 300, 916, 18456]
+    /// What the server refuses to a login. Only the login failure 18456 has an SQLSTATE of its own in FreeTDS
+    /// (`tds_alloc_lookup_sqlstate`).
+    private static let permissionSQLServerCodes: Set<Int> = [
+        // Permission denied on an object, a column, a statement; on the server; in the database.
+        229, 230, 262, 297, 300, 916,
+        // Login failed: wrong; no Windows login; account disabled, locked out; password expired, to be changed.
+        18452, 18456, 18470, 18486, 18487, 18488,
+        // Azure SQL: no such server, or none named; the firewall; the rules of virtual networks; private endpoints only.
+        40531, 40532, 40615, 40914, 47073,
+    ]
 }
 
 extension Diagnostic {
@@ -112,4 +151,14 @@ extension Diagnostic {
             && ([20_004, 20_006, 20_017, 20_020, 20_047].contains(nativeCode)
                 || nativeCode == 0 && message.hasSuffix("Unknown error"))
     }
+
+    /// Whether the server said it. FreeTDS puts the server's name before its own words as well, whose numbers are 0 and
+    /// those of `sybdb.h` and `tds.h`, from 20000 on.
+    var isServers: Bool {
+        message.contains("[SQL Server]")
+            && !(message.hasPrefix("[FreeTDS]") && (nativeCode == 0 || (20_000..<20_300).contains(nativeCode)))
+    }
+
+    /// Whether it is what FreeTDS ends every failed login with (1.3.17, `odbc_connect`).
+    var isFreeTDSConclusion: Bool { message.hasPrefix("[FreeTDS]") && sqlState == "08001" && nativeCode == 0 }
 }

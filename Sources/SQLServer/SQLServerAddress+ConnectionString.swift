@@ -66,6 +66,7 @@ extension SQLServerAddress {
     /// https://learn.microsoft.com/sql/connect/odbc/dsn-connection-string-attribute
     private static func microsoft(_ address: SQLServerAddress, _ driver: String) -> ConnectionString {
         var pairs = [("Driver", driver)]
+        // An IPv6 address too: 18.6 takes tcp:::1,1433 and looks up [::1] as a name.
         pairs.append(("Server", "tcp:\(address.host)\(address.port.map { ",\($0)" } ?? "")"))
         if let database = address.options[.database] { pairs.append(("Database", database)) }
         switch address.encryption {

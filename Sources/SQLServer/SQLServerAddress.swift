@@ -72,22 +72,18 @@ public struct SQLServerAddress: Hashable, Sendable {
             throw DSNError("has a '%' in its password that is no percent-encoding; write %25 for a '%'")
         }
 
-        // The last colon outside of brackets parts host and port: [::1]:1433.
-        if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
-            let digits = authority[authority.index(after: colon)...]
-            guard let number = Int(digits), (1...65535).contains(number) else {
+        let (hostText, isBracketed, portText) = try Self.hostAndPort(authority)
+        port = try portText.map { text throws(DSNError) in
+            guard let number = Int(text), (1...65535).contains(number) else {
                 throw DSNError("has a port that is not a number from 1 to 65535")
             }
-            port = number
-            authority = authority[..<colon]
-        } else {
-            port = nil
+            return number
         }
-        if authority.hasPrefix("["), authority.hasSuffix("]") { authority = authority.dropFirst().dropLast() }
-        guard !authority.isEmpty else {
+        host = try Self.decoded(hostText, "host")
+        guard !host.isEmpty else {
             throw DSNError("has no host; write sqlserver://user:password@host:port?database=name")
         }
-        host = try Self.decoded(authority, "host")
+        guard isBracketed == host.contains(":") else { throw Self.unbracketed }
 
         var options: [Option: String] = [:]
         for pair in halves.count > 1 ? halves[1].split(separator: "&") : [] {
@@ -125,6 +121,31 @@ public struct SQLServerAddress: Hashable, Sendable {
                 "has no user; write sqlserver://user:password@host, or authentication=… for another way to log in")
         }
     }
+
+    /// What stands before and after the colon that parts host and port: the one behind the brackets of an IPv6 address,
+    /// or the only one.
+    private static func hostAndPort(
+        _ text: Substring
+    ) throws(DSNError) -> (host: Substring, isBracketed: Bool, port: Substring?) {
+        guard text.contains(where: { "[]".contains($0) }) else {
+            let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+            guard parts.count <= 2 else { throw unbracketed }
+            return (parts[0], false, parts.count == 2 ? parts[1] : nil)
+        }
+        let inside = text.dropFirst().prefix { !"[]".contains($0) }
+        let rest = text[inside.endIndex...]
+        // A zone may follow the address: fe80::1%25eth0.
+        let address = inside.prefix { $0 != "%" }
+        guard text.first == "[", rest.first == "]", rest.count == 1 || rest.dropFirst().first == ":",
+            address.count(where: { $0 == ":" }) > 1, address.allSatisfy({ $0.isHexDigit || $0 == ":" || $0 == "." })
+        else {
+            throw DSNError("has brackets that are not around an IPv6 address alone; write [::1] or [::1]:1433")
+        }
+        return (inside, true, rest.count == 1 ? nil : rest.dropFirst(2))
+    }
+
+    private static let unbracketed = DSNError(
+        "has a ':' in its host; write an IPv6 address in brackets, [::1] or [::1]:1433")
 
     private static func choice<Value>(
         _ options: [Option: String], _ option: Option, _ values: [String: Value]

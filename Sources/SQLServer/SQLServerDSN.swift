@@ -69,8 +69,11 @@ public enum SQLServerDSN: Hashable, Sendable {
     /// - Throws: `DSNError` for what the driver cannot do, with the way out: nothing asked for is left out silently.
     public func connectionString(drivers: SQLServerDrivers) throws(DSNError) -> ConnectionString {
         switch self {
-        case .address(let address): try address.connectionString(drivers: drivers)
-        case .odbc(let string): ConnectionString(string.connectionString)
+        case .address(let address):
+            return try address.connectionString(drivers: drivers)
+        case .odbc(let string):
+            if drivers.family(of: string) == .freeTDS { try FreeTDSOmission.refuse(in: string) }
+            return ConnectionString(string.connectionString)
         }
     }
 }

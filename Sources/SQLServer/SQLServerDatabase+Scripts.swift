@@ -67,17 +67,25 @@ public struct SQLServerBootstrap: Sendable {
     /// better.
     public func createDatabase(_ script: (name: String, text: String)) async throws -> [String] {
         let server = try SQLServerDatabase(dsn.with(database: "master"), role: role)
-        let isMissing: Bool
-        do {
-            isMissing = try await server.run { [name = dsn.database ?? ""] connection in
+        let isMissing = try await Self.isMissing {
+            try await server.run { [name = dsn.database ?? ""] connection in
                 try connection.scalar("SELECT COUNT(*) FROM sys.databases WHERE name = ?", [.string(name)]).int64 == 0
             }
-        } catch TidemarkError.unavailable {
-            // A user of one database of Azure's may not look into master, and the database is there.
-            isMissing = false
         }
         let database = isMissing ? server : try SQLServerDatabase(dsn, role: role)
         return try await database.apply(script: script.text, name: script.name, variables: variables)
+    }
+
+    /// Whether `look` finds the database missing. Where master cannot be looked into, it counts as there.
+    ///
+    /// A user of one database of Azure's may not open master (4060, which passes while a database moves), and the
+    /// database is there. Where it is not, or the server does not answer, the database's own failure tells.
+    static func isMissing(_ look: () async throws -> Bool) async throws -> Bool {
+        do {
+            return try await look()
+        } catch TidemarkError.unavailable, TidemarkError.transient {
+            return false
+        }
     }
 
     /// Runs a script in the database.

@@ -12,16 +12,30 @@ public struct SQLServerDrivers: Sendable {
     }
 
     private let installed: [Driver]
+    /// Shared libraries by the drivers' names in lower case, as the driver manager compares them.
+    private let libraries: [String: String]
+    /// Drivers by the names of data sources in lower case.
+    private let dataSources: [String: String]
 
-    /// - Parameter names: as the driver manager lists them.
-    public init(names: [String]) {
+    /// - Parameters:
+    ///   - names: as the driver manager lists them.
+    ///   - libraries: as `Environment.driverLibraries()`.
+    ///   - dataSources: as `Environment.dataSourceDrivers()`.
+    public init(names: [String], libraries: [String: String] = [:], dataSources: [String: String] = [:]) {
+        func lowercased(_ dictionary: [String: String]) -> [String: String] {
+            Dictionary(dictionary.map { ($0.key.lowercased(), $0.value) }) { first, _ in first }
+        }
+        self.libraries = lowercased(libraries)
+        self.dataSources = lowercased(dataSources)
         installed = names.compactMap { name in Self.family(name).map { Driver(name: name, family: $0) } }
     }
 
     /// What the driver manager of this machine lists, and FreeTDS where Debian puts it.
     public static func ofThisMachine() throws -> SQLServerDrivers {
-        SQLServerDrivers(
-            names: try Environment().drivers() + freeTDSPaths.filter({ FileManager.default.fileExists(atPath: $0) }))
+        let environment = try Environment()
+        return SQLServerDrivers(
+            names: environment.drivers() + freeTDSPaths.filter { FileManager.default.fileExists(atPath: $0) },
+            libraries: environment.driverLibraries(), dataSources: environment.dataSourceDrivers())
     }
 
     private static let freeTDSPaths = ["x86_64-linux-gnu", "aarch64-linux-gnu"].map {
@@ -31,6 +45,22 @@ public struct SQLServerDrivers: Sendable {
     static let microsoftHint =
         "install Microsoft's ODBC Driver 18 and add driver=ODBC%20Driver%2018%20for%20SQL%20Server"
 
+    /// Whose driver a connection string goes to; `nil` when neither its driver's name nor the library behind it tells.
+    ///
+    /// Of a `FILEDSN` the driver manager reads the driver itself, so that says nothing here.
+    func family(of string: ODBCString) -> Family? {
+        let drivers = string.pairs.compactMap { pair in
+            switch pair.keyword.lowercased() {
+            case "driver": pair.value
+            case "dsn": dataSources[pair.value.lowercased()]
+            default: nil
+            }
+        }
+        let families = drivers.compactMap { libraries[$0.lowercased()].flatMap(Self.family) ?? Self.family($0) }
+        return families.contains(.freeTDS) ? .freeTDS : families.first
+    }
+
+    /// The family of a driver by its name or path.
     private static func family(_ name: String) -> Family? {
         let name = name.lowercased()
         if name.contains("freetds") || name.contains("tdsodbc") { return .freeTDS }

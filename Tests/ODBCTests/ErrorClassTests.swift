@@ -24,15 +24,31 @@ struct ErrorClassTests {
         #expect(ErrorClass([Self.record(state, 0)]) == expected)
     }
 
+    private static let microsoft = "[Microsoft][ODBC Driver 18 for SQL Server]"
+
     @Test(
         "SQL Server's numbers for what passes are transient, with either driver",
         arguments: [
-            1205, 40197, 40501, 40613, 49918, 49919, 49920, 4060, 4221, 10928, 10929, 10053, 10054, 10060, 233, 64, 20,
+            1204, 1205, 1222, 1807, 3941, 3947, 3948, 3950, 3953, 3957, 3960, 3966, 8628, 8645, 8651, 9020, 617, 669,
+            2021, 2816, 596, 615, 913, 921, 922, 926, 927, 941, 942, 952, 955, 956, 982, 983, 988, 4060, 4221, 6005,
+            17142, 17187, 17197, 17809, 17889, 18401, 18451, 18461, 40020, 40143, 40166, 40197, 40540, 40613, 40671,
+            49802, 10928, 10929, 10930, 10936, 40189, 40501, 40642, 40648, 40675, 40903, 49918, 49919, 49920,
         ])
     func transientCodes(code: Int) {
-        let microsoft = "[Microsoft][ODBC Driver 18 for SQL Server][SQL Server]x"
         #expect(ErrorClass([Self.record("42000", code)]) == .transient)
-        #expect(ErrorClass([Self.record("HY000", code, microsoft)]) == .transient)
+        #expect(ErrorClass([Self.record("HY000", code, "\(Self.microsoft)[SQL Server]x")]) == .transient)
+        #expect(ErrorClass([Self.record("42000", code), Self.conclusion]) == .transient)
+    }
+
+    @Test(
+        "a lost connection is transient by the number of Microsoft's driver, which says something else from the server",
+        arguments: [20, 64, 121, 233, 997, 10053, 10054, 10060, 11001])
+    func networkCodes(code: Int) {
+        #expect(
+            ErrorClass([Self.record("HY000", code, "\(Self.microsoft)TCP Provider: Error code 0x79")]) == .transient)
+        #expect(ErrorClass([Self.record("42000", code, "\(Self.microsoft)[SQL Server]x")]) == .syntax)
+        #expect(ErrorClass([Self.record("42000", code)]) == .syntax)
+        #expect(ErrorClass([Self.record("23000", code)]) == .constraint)
     }
 
     @Test("FreeTDS' words for a connection that is gone are transient, whatever SQLSTATE it gives them")
@@ -48,12 +64,50 @@ struct ErrorClassTests {
         "SQL Server's numbers for constraints and permissions",
         arguments: [
             (2627, ErrorClass.constraint), (2601, .constraint), (547, .constraint), (515, .constraint),
-            (229, .permission),
-            (230, .permission), (262, .permission), (297, .permission), (18456, .permission), (916, .permission),
-            (208, .syntax), (102, .syntax),
+            (229, .permission), (230, .permission), (262, .permission), (297, .permission), (300, .permission),
+            (916, .permission), (208, .syntax), (102, .syntax),
         ])
     func otherCodes(code: Int, expected: ErrorClass) {
         #expect(ErrorClass([Self.record("42000", code)]) == expected)
+    }
+
+    /// What FreeTDS ends every failed login with.
+    private static let conclusion = record("08001", 0, "[FreeTDS][SQL Server]Unable to connect to data source")
+
+    @Test(
+        "a refused login is none that passes, though FreeTDS adds that it could not connect",
+        arguments: [
+            18452, 18456, 18470, 18486, 18487, 18488, 40531, 40532, 40615, 40914, 47073,
+        ])
+    func refusedLogins(code: Int) {
+        for state in ["42000", "28000", "HY000"] {
+            let refused = Self.record(state, code, "[FreeTDS][SQL Server]Login failed for user 'sa'.")
+            #expect(ErrorClass([refused, Self.conclusion]) == .permission)
+            #expect(ErrorClass([Self.conclusion, refused]) == .permission)
+            #expect(ErrorClass([Self.record(state, code, "\(Self.microsoft)[SQL Server]x")]) == .permission)
+        }
+    }
+
+    @Test("what the server says of a failed login counts with FreeTDS as with Microsoft's driver, whatever the number")
+    func serversWord() {
+        #expect(ErrorClass([Self.record("42000", 18_493), Self.conclusion]) == .syntax)
+        #expect(ErrorClass([Self.record("HY000", 18_493), Self.conclusion]) == .permanent)
+        #expect(ErrorClass([Self.record("08004", 911), Self.conclusion]) == .transient)
+        // A note is no reason: the login failed after it.
+        #expect(ErrorClass([Self.record("01000", 5_701), Self.conclusion]) == .transient)
+        // FreeTDS' own words, in front or behind.
+        #expect(ErrorClass([Self.record("08S01", 20_009), Self.conclusion]) == .transient)
+        #expect(ErrorClass([Self.conclusion, Self.record("01000", 20_002)]) == .transient)
+        #expect(ErrorClass([Self.conclusion, Self.record("01000", 20_013)]) == .transient)
+        // The connection broke off after the server had said something.
+        #expect(
+            ErrorClass([Self.record("42000", 18_493), Self.conclusion, Self.record("01000", 20_017)]) == .transient)
+    }
+
+    @Test("a word FreeTDS does not know in its own settings does not pass by waiting")
+    func wrongSettings() {
+        let wrong = Self.record("01000", 20_214, "[FreeTDS][SQL Server]Local configuration error.")
+        #expect(ErrorClass([Self.conclusion, wrong]) == .permanent)
     }
 
     @Test("another database's numbers mean nothing of the kind")
@@ -74,15 +128,8 @@ struct ErrorClassTests {
         #expect(ErrorClass([Self.record("28000", 18456), Self.record("42000", 4060)]) == .transient)
         #expect(ErrorClass([Self.record("01000", 3621), Self.record("23000", 2627)]) == .constraint)
         #expect(ErrorClass([Self.record("HY000", 0), Self.record("42000", 229)]) == .permission)
+        #expect(ErrorClass([Self.conclusion]) == .transient)
         #expect(ErrorClass([]) == .permanent)
-    }
-
-    @Test("a refused login stays one when the driver adds that it could not connect")
-    func refusedLogin() {
-        let refused = Self.record("28000", 18456, "[FreeTDS][SQL Server]Login failed for user 'sa'.")
-        let added = Self.record("08001", 0, "[FreeTDS][SQL Server]Unable to connect to data source")
-        #expect(ErrorClass([refused, added]) == .permission)
-        #expect(ErrorClass([added]) == .transient)
     }
 
     @Test(

@@ -82,6 +82,87 @@ struct ConnectionStringTests {
         #expect(!strict.redacted.contains("p;w"))
     }
 
+    /// What a raw ODBC string comes to: itself, or why it is refused.
+    private func odbc(_ text: String, _ drivers: SQLServerDrivers = freeTDS) throws -> String {
+        let dsn = try #require(try SQLServerDSN(text))
+        do {
+            return try dsn.connectionString(drivers: drivers).text
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    @Test(
+        "a raw string is refused when FreeTDS would leave out what protects it, with the way out",
+        arguments: [
+            ("Encrypt=strict", "Encrypt,"), ("Encrypt=yes", "Encrypt,"), ("encrypt = Mandatory ", "Encrypt,"),
+            ("Encrypt={true}", "Encrypt,"), ("Encrypt=whatever", "Encrypt,"), ("Encrypt=no;Encrypt=yes", "Encrypt,"),
+            ("TrustServerCertificate=no", "TrustServerCertificate,"),
+            ("Trust Server Certificate=False", "TrustServerCertificate,"),
+            ("ServerCertificate=/etc/ca.pem", "ServerCertificate,"),
+            ("HostNameInCertificate=db.example", "HostNameInCertificate,"),
+            ("MultiSubnetFailover=Yes", "MultiSubnetFailover,"),
+            ("Authentication=ActiveDirectoryMsi", "Authentication,"),
+            ("ClientCertificate=file:/c.pem", "ClientCertificate,"), ("ClientKey=file:/k.pem", "ClientCertificate,"),
+            ("ColumnEncryption=Enabled", "ColumnEncryption,"),
+            ("User ID=sa", "UID"), ("User=sa", "UID"), ("Password=s3cret", "PWD"),
+        ])
+    func leftOut(keywords: String, words: String) throws {
+        let refusal = try odbc("Driver=FreeTDS;Server=db;UID=sa;PWD=s3cret;\(keywords)")
+        #expect(refusal.contains(words) && refusal.contains("FreeTDS would leave out"))
+        #expect(refusal.contains("sqlserver://") || refusal.contains("leave it out") || refusal.contains("write "))
+        #expect(refusal.contains("Driver={ODBC Driver 18 for SQL Server}"))
+        #expect(!refusal.contains("s3cret") && !refusal.contains("/c.pem"))
+    }
+
+    @Test(
+        "a raw string that asks FreeTDS for nothing more than it does goes to it as written",
+        arguments: [
+            "", "Encryption=require", "Encryption=off", "Encrypt=no", "Encrypt=optional", "TrustServerCertificate=yes",
+            "MultiSubnetFailover=No", "Authentication=SqlPassword", "ColumnEncryption=Disabled",
+            "ApplicationIntent=ReadOnly", "Trusted_Connection=yes", "HostNameInCertificate=", "APP=Encrypt",
+        ])
+    func kept(keywords: String) throws {
+        let text = "Driver=FreeTDS;Server=db;Port=1433;UID=sa;PWD={x;Encrypt=yes};\(keywords)"
+        #expect(try odbc(text) == text)
+    }
+
+    @Test("FreeTDS is known by its name, by its library, and behind a data source")
+    func family() throws {
+        let drivers = SQLServerDrivers(
+            names: ["House", "Elsewhere"],
+            libraries: [
+                "House": "/usr/lib/x86_64-linux-gnu/odbc/libtdsodbc.so", "Elsewhere": "/opt/lib/libmsodbcsql-18.6.so",
+                "FreeTDS of old": "/opt/lib/libmsodbcsql-17.so",
+            ],
+            dataSources: ["Shop": "house", "Direct": "/usr/lib/libtdsodbc.so", "Elsewhere": "Elsewhere"])
+        for start in [
+            "Driver=freetds", "Driver={FreeTDS}", "Driver=/usr/lib/x86_64-linux-gnu/odbc/libtdsodbc.so",
+            "Driver=HOUSE", "DSN=shop", "DSN=Direct", "Server=db;DSN=Shop",
+        ] {
+            #expect(try odbc("\(start);Encrypt=strict", drivers).contains("FreeTDS would leave out"), "\(start)")
+        }
+        for start in [
+            "Driver={ODBC Driver 18 for SQL Server}", "Driver=elsewhere", "Driver={FreeTDS of old}", "DSN=Elsewhere",
+            "DSN=unknown", "FILEDSN=/etc/shop.dsn", "Driver=Other",
+        ] {
+            #expect(try odbc("\(start);Encrypt=strict", drivers) == "\(start);Encrypt=strict", "\(start)")
+        }
+    }
+
+    @Test("an IPv6 address goes to either driver without its brackets")
+    func ipv6() throws {
+        let address = try SQLServerAddress("sqlserver://sa:x@[::1]:1500?database=shop")
+        #expect(FreeTDSConfiguration.text(address).contains("host = ::1\n\tport = 1500\n"))
+        #expect(SQLServerDSN.address(address).place == "[::1]:1500/shop")
+        func server(_ rest: String) throws -> String? {
+            let text = try target("sa:x@\(rest)?driver=ODBC%20Driver%2018%20for%20SQL%20Server", Self.both).text
+            return text.components(separatedBy: ";").first { $0.hasPrefix("Server=") }
+        }
+        #expect(try server("[::1]:1500") == "Server={tcp:::1,1500}")
+        #expect(try server("[fe80::1%25eth0]") == "Server=tcp:fe80::1%eth0")
+    }
+
     @Test("FreeTDS gets a password in the form it can read, or a refusal")
     func freeTDSPasswords() throws {
         func password(_ text: String) throws -> String {

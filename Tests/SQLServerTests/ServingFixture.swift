@@ -10,8 +10,14 @@ import Tidemark
 
 /// The server the serving tests run on.
 enum ServingServer {
-    static func target(_ database: String, through port: Int? = nil) throws -> ConnectionString {
-        try #require(TestServer.serving).target(database: database, through: port)
+    /// - Parameters:
+    ///   - port: a relay's, on this machine.
+    ///   - isPlain: whether nothing is to be encrypted, so that the relay can read it.
+    static func target(
+        _ database: String, through port: Int? = nil, isPlain: Bool = false
+    ) throws -> ConnectionString {
+        let server = try #require(TestServer.serving)
+        return try (isPlain ? server.plain : server).target(database: database, through: port)
     }
 
     static func connect(_ name: String) throws -> Connection {
@@ -60,8 +66,10 @@ final class SQLServerServingFixture: ServingFixture {
         serving = try Self.make(name, warnings: warnings)
     }
 
-    private static func make(_ name: String, through port: Int? = nil, warnings: Warnings) throws -> SQLServerServing {
-        let target = try ServingServer.target(name, through: port)
+    private static func make(
+        _ name: String, through port: Int? = nil, isPlain: Bool = false, warnings: Warnings
+    ) throws -> SQLServerServing {
+        let target = try ServingServer.target(name, through: port, isPlain: isPlain)
         return SQLServerServing(
             try SQLServerDatabase(target, role: "serving", place: name), scripts: try ServingServer.scripts(),
             warn: { warnings.add($0) })
@@ -69,9 +77,9 @@ final class SQLServerServingFixture: ServingFixture {
 
     func another() async throws -> any ServingStore { try store() }
 
-    /// Another store on the database, by way of a relay's port.
-    func store(through port: Int? = nil) throws -> SQLServerServing {
-        try Self.make(name, through: port, warnings: warnings)
+    /// Another store on the database, by way of a relay's port, and without encryption if that is to read along.
+    func store(through port: Int? = nil, isPlain: Bool = false) throws -> SQLServerServing {
+        try Self.make(name, through: port, isPlain: isPlain, warnings: warnings)
     }
 
     var dsn: SQLServerDSN {

@@ -21,11 +21,30 @@ struct TestServer: Sendable {
 
     private let dsn: SQLServerDSN
 
+    /// `nil` when the variable is not set. One that cannot be read is none either, and `TestServerVariableTests` fails.
     private init?(variable: String) {
-        guard let text = ProcessInfo.processInfo.environment[variable], !text.isEmpty,
-            let dsn = try? SQLServerDSN(text)
-        else { return nil }
+        guard let dsn = try? Self.dsn(variable, in: ProcessInfo.processInfo.environment) else { return nil }
         self.dsn = dsn
+    }
+
+    private init(dsn: SQLServerDSN) { self.dsn = dsn }
+
+    /// The variables that name servers.
+    static let variables = ["TIDEMARK_TEST_SOURCE_DSN", "TIDEMARK_TEST_SERVING_DSN"]
+
+    /// What a variable says; `nil` when it is not set, or empty.
+    ///
+    /// - Throws: `DSNError` with the variable's name, and without its value.
+    static func dsn(_ variable: String, in environment: [String: String]) throws(DSNError) -> SQLServerDSN? {
+        guard let text = environment[variable], !text.isEmpty else { return nil }
+        do {
+            guard let dsn = try SQLServerDSN(text) else {
+                throw DSNError("is neither sqlserver://… nor an ODBC connection string")
+            }
+            return dsn
+        } catch {
+            throw DSNError("\(variable) \(error)")
+        }
     }
 
     /// The DSN of a database of the server.
@@ -64,15 +83,29 @@ struct TestServer: Sendable {
         try dsn(database: database, user: user, through: port).connectionString(drivers: .ofThisMachine())
     }
 
-    /// Whether a relay can read what is said: without TLS.
-    var isPlain: Bool {
+    /// The same server without TLS, so that a relay can read what is said.
+    var plain: TestServer {
         switch dsn {
-        case .address(let address): return address.encryption == .off
+        case .address(let address):
+            var options = address.options
+            options[.encrypt] = "false"
+            guard let plain = try? SQLServerAddress(SQLServerDSN.text(address, options: options)) else { return self }
+            return TestServer(dsn: .address(plain))
         case .odbc(let string):
-            let encryption = (string.value("encrypt", "encryption") ?? "").lowercased()
-            let isMicrosoft = string.value("driver")?.contains("msodbcsql") ?? false
-            return ["no", "optional", "off", "false"].contains(encryption) || encryption.isEmpty && !isMicrosoft
+            let others = string.pairs.filter { !["encrypt", "encryption"].contains($0.keyword.lowercased()) }
+            // One of them is FreeTDS', the other Microsoft's; each passes over the other's.
+            let pairs = others.map { ($0.keyword, $0.value) } + [("Encryption", "off"), ("Encrypt", "no")]
+            guard let plain = try? ODBCString(ConnectionString(pairs: pairs).text) else { return self }
+            return TestServer(dsn: .odbc(plain))
         }
+    }
+
+    /// Whether the server lets somebody in who does not encrypt.
+    func isPlain() async -> Bool {
+        guard let database = try? SQLServerDatabase(plain.target(database: "master"), role: "test") else {
+            return false
+        }
+        return (try? await database.run { try $0.scalar("SELECT 1").isNull }) == false
     }
 
     /// Where the server listens, when the DSN says so with a number for a port: what a relay needs.
@@ -157,14 +190,21 @@ extension SQLServerDSN {
     var text: String {
         switch self {
         case .odbc(let string): return string.connectionString
-        case .address(let address):
-            func encoded(_ text: String) -> String {
-                text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? text
-            }
-            let login = address.user.map { "\(encoded($0)):\(encoded(address.password ?? ""))@" } ?? ""
-            let options = address.options.map { "\($0.key.rawValue)=\(encoded($0.value))" }.joined(separator: "&")
-            return "sqlserver://\(login)\(address.host)\(address.port.map { ":\($0)" } ?? "")?\(options)"
+        case .address(let address): return Self.text(address, options: address.options)
         }
+    }
+
+    /// The DSN of an address, with other options.
+    fileprivate static func text(
+        _ address: SQLServerAddress, options: [SQLServerAddress.Option: String]
+    ) -> String {
+        func encoded(_ text: String) -> String {
+            text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? text
+        }
+        let login = address.user.map { "\(encoded($0)):\(encoded(address.password ?? ""))@" } ?? ""
+        let host = address.isIPv6 ? "[\(address.host.replacing("%", with: "%25"))]" : encoded(address.host)
+        let query = options.map { "\($0.key.rawValue)=\(encoded($0.value))" }.joined(separator: "&")
+        return "sqlserver://\(login)\(host)\(address.port.map { ":\($0)" } ?? "")?\(query)"
     }
 }
 

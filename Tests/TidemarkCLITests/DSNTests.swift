@@ -37,7 +37,23 @@ struct DSNTests {
         #expect(bare.port == nil && bare.user == nil && bare.password == nil)
         #expect(bare.encryption == .required && !bare.trustsServerCertificate)
         #expect(try SQLServerAddress("sqlserver://sa:x@[::1]:99").port == 99)
+        let local = try SQLServerAddress("sqlserver://sa:x@[fe80::1%25eth0]:99")
+        #expect(local.host == "fe80::1%eth0" && local.port == 99)
+        #expect(try SQLServerAddress("sqlserver://sa:x@[::ffff:10.0.0.1]").host == "::ffff:10.0.0.1")
         #expect(try SQLServerAddress("sqlserver://sa:x@db%5Csales").host == "db\\sales")
+    }
+
+    @Test(
+        "a host with colons is refused unless it is an IPv6 address in brackets",
+        arguments: [
+            "fe80::1", "::1", "::1:1433", "db:1433:1", "[::1", "::1]", "[::1]1433", "[::1]:", "[]", "[db]", "[db:1433]",
+            "[a:b]:1", "x[::1]", "[[::1]]", "[::1][::1]", "fe80%3A%3A1", "tcp%3Adb",
+        ])
+    func colons(host: String) throws {
+        let error = #expect(throws: DSNError.self) { try SQLServerAddress("sqlserver://sa:s3cret@\(host)?database=x") }
+        let words = try #require(error).description
+        #expect(words.contains("[::1]:1433") || words.contains("port that is not a number"), "\(words)")
+        #expect(!words.contains("s3cret"))
     }
 
     @Test("an ODBC string is taken apart, and only harmless keywords are shown")
