@@ -103,18 +103,19 @@ extension ErrorClass {
         // No locks left; deadlock victim; lock timeout; the lock on model that CREATE DATABASE takes.
         1204, 1205, 1222, 1807,
         // Row versions and snapshots: what a transaction began with is gone, or another one changed the same row.
-        3941, 3947, 3948, 3950, 3953, 3957, 3960, 3966,
-        // No time to optimize, no memory for a query; the log could not grow while it is shrunk; metadata changed meanwhile.
-        8628, 8645, 8651, 9020, 617, 669, 2021, 2816,
+        3941, 3947, 3948, 3950, 3953, 3957, 3960, 3961, 3966,
+        // No time to optimize, no memory for a query; the log could not grow while it is shrunk; metadata changed meanwhile;
+        // a page moved under a scan without locks, as those of change data capture's functions are.
+        8628, 8645, 8651, 9020, 617, 669, 2021, 2816, 601,
         // The session was killed, as all are when a database moves or goes offline.
         596,
         // A database that starts, recovers, is restored, changes its role, or is offline. 926 ("suspect") and 615 are on
         // Azure's list, 4060 because a database that moves cannot be opened.
-        615, 913, 921, 922, 926, 927, 941, 942, 952, 955, 956, 982, 983, 988, 4060, 4221,
+        615, 913, 921, 922, 926, 927, 941, 942, 952, 955, 956, 976, 982, 983, 988, 4060, 4221,
         // A server that starts, stops, is paused, takes administrators only for now, or has too many connections.
         6005, 17142, 17187, 17197, 17809, 17889, 18401, 18451, 18461,
         // Azure SQL: a failover or a move.
-        40020, 40143, 40166, 40197, 40540, 40613, 40671, 49802,
+        40020, 40143, 40166, 40197, 40540, 40613, 40671, 42108, 42109, 49802,
         // Azure SQL: a limit that is reached, and throttling.
         10928, 10929, 10930, 10936, 40189, 40501, 40642, 40648, 40675, 40903, 49918, 49919, 49920,
     ]

@@ -16,11 +16,19 @@ enum FreeTDSConfiguration {
     private static let state = Mutex(State())
 
     /// The name of the section for a server, which is written when it is new.
+    ///
+    /// It is the server's own name, as FreeTDS names the section to the server at login, and the gateway of Azure SQL
+    /// Database finds a server by that: another name is answered with error 40532. A server wanted in a second way, and
+    /// one of numbers, gets a name of ours.
     static func section(for address: SQLServerAddress) throws -> String {
         let text = text(address)
         return try state.withLock { state in
             if let known = state.sections.first(where: { $0.text == text }) { return known.name }
-            let name = "tidemark\(state.sections.count + 1)"
+            let host = address.host.lowercased()
+            let isTaken = state.sections.contains { $0.name == host }
+            let isName =
+                host.contains(where: \.isLetter) && host.allSatisfy { $0.isLetter || $0.isNumber || ".-_".contains($0) }
+            let name = isName && !isTaken ? host : "tidemark\(state.sections.count + 1)"
             state.sections.append((name, text))
             try write(&state)
             return name

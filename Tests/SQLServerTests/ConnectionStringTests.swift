@@ -27,7 +27,7 @@ struct ConnectionStringTests {
     func freeTDSDefault() throws {
         let address = try SQLServerAddress("sqlserver://sa:x@db:1500?database=shop")
         let target = try address.connectionString(drivers: Self.both)
-        #expect(target.text.hasPrefix("Driver=FreeTDS;Servername=tidemark"))
+        #expect(target.text.hasPrefix("Driver=FreeTDS;Servername="))
         #expect(target.text.contains(";Database=shop;UID=sa;PWD=x"))
         #expect(SQLServerDSN.address(address).place == "db:1500/shop")
         let section = FreeTDSConfiguration.text(address)
@@ -35,6 +35,22 @@ struct ConnectionStringTests {
             #expect(section.contains(line))
         }
         #expect(section.contains("check certificate hostname = yes"))
+    }
+
+    @Test("FreeTDS names a server by its own name at login, which Azure's gateway goes by, and no other server so")
+    func serverName() throws {
+        func name(_ rest: String) throws -> String {
+            let text = try target(rest, Self.freeTDS).text
+            return String(text.split(separator: ";").first { $0.hasPrefix("Servername=") } ?? "")
+        }
+        let azure = "sa:x@Tm-Names.database.windows.net"
+        #expect(try name("\(azure)?database=a") == "Servername=tm-names.database.windows.net")
+        #expect(
+            try name("\(azure)?database=b&applicationIntent=ReadOnly") == "Servername=tm-names.database.windows.net")
+        #expect(try name("\(azure)?trustServerCertificate=true").hasPrefix("Servername=tidemark"))
+        #expect(try name("sa:x@[fd00::7]:1433").hasPrefix("Servername=tidemark"))
+        #expect(try name("sa:x@10.0.0.7").hasPrefix("Servername=tidemark"))
+        #expect(try name("sa:x@tm-names%5Csales").hasPrefix("Servername=tidemark"))
     }
 
     @Test("a certificate goes unchecked, and a connection unencrypted, only when the DSN says so")
