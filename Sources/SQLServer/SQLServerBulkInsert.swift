@@ -87,7 +87,7 @@ final class SQLServerBulkInsert {
     // MARK: JSON
 
     private func insertJSON(_ sources: [Source], _ rows: Range<Int>) throws {
-        let sql = jsonStatement(sources)
+        let sql = Self.jsonStatement(into: table, columns, sources)
         let statement = try prepared.flatMap { $0.sql == sql ? $0.statement : nil } ?? connection.prepare(sql)
         prepared = (sql, statement)
         var row = rows.lowerBound
@@ -111,7 +111,7 @@ final class SQLServerBulkInsert {
         }
     }
 
-    private func jsonStatement(_ sources: [Source]) -> String {
+    static func jsonStatement(into table: String, _ columns: [String], _ sources: [Source]) -> String {
         var declarations: [String] = []
         var selected: [String] = []
         var constants = ""

@@ -82,7 +82,7 @@ extension SQLServerSource {
     }
 
     /// A role is told only when the login lacks it.
-    private static func tablesSQL(_ filter: String) -> String {
+    static func tablesSQL(_ filter: String) -> String {
         """
         SELECT t.capture_instance, CAST(t.object_id AS bigint) AS change_id,
             CAST(t.source_object_id AS bigint) AS source_id,
@@ -102,7 +102,7 @@ extension SQLServerSource {
     }
 
     /// `object_id` of `cdc.captured_columns` is that of the change table, whatever its page says.
-    private static let columnsSQL = """
+    static let columnsSQL = """
         SELECT CAST(c.object_id AS bigint) AS change_id, c.column_name, CAST(c.is_computed AS int) AS is_computed,
             CAST(k.index_ordinal AS int) AS key_ordinal
         FROM cdc.captured_columns AS c

@@ -23,7 +23,7 @@ extension SQLServerSource {
     ///
     /// The change table is read itself where the login may: its clustered index has the order, so as many rows are
     /// read as fit, and not the whole backlog.
-    private static func windowEndSQL(_ entry: CaptureEntry) -> String {
+    static func windowEndSQL(_ entry: CaptureEntry) -> String {
         let rows: String
         if let table = entry.readableChangeTable {
             rows = "\(table) WHERE [__$start_lsn] >= @from AND [__$start_lsn] <= @to AND [__$operation] IN (1, 2, 4)"
@@ -173,7 +173,7 @@ extension SQLServerSource {
     ///
     /// A hash join, as statistics know nothing of the newest rows and a nested loop over one large transaction, in which
     /// all rows have one `__$start_lsn`, would take its square. Recompiled, for windows are small or large.
-    private static func changesSQL(_ capture: Capture, _ entry: CaptureEntry) throws -> String {
+    static func changesSQL(_ capture: Capture, _ entry: CaptureEntry) throws -> String {
         let columns = try expressions(capture, entry, of: "c")
         let metadata = "c.[__$start_lsn], c.[__$seqval], c.[__$operation]"
         guard entry.hasCommandID, let table = entry.readableChangeTable else {

@@ -37,26 +37,26 @@ extension SQLServerSource {
     }
 
     /// https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-server-services-transact-sql
-    private static let agentSQL = """
+    static let agentSQL = """
         SELECT CAST(status_desc AS nvarchar(60)) FROM sys.dm_server_services
         WHERE servicename LIKE N'SQL Server Agent%'
         """
 
-    private static let jobSQL = """
+    static let jobSQL = """
         SELECT COUNT(*) FROM msdb.dbo.cdc_jobs WHERE database_id = DB_ID() AND job_type = N'capture'
         """
 
     /// What the latest log scan stumbled over.
     ///
     /// https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/change-data-capture-sys-dm-cdc-errors
-    private static let errorSQL = """
+    static let errorSQL = """
         SELECT TOP (1) e.error_number, CAST(e.error_message AS nvarchar(1024)) FROM sys.dm_cdc_errors AS e
         WHERE e.session_id = (SELECT MAX(session_id) FROM sys.dm_cdc_log_scan_sessions)
         ORDER BY e.entry_time DESC
         """
 
     /// The capture that waits longest for the capture job to begin it; `create_date` is local time, as `GETDATE` is.
-    private static let notBegunSQL = """
+    static let notBegunSQL = """
         SELECT TOP (1) capture_instance, CAST(DATEDIFF(second, create_date, GETDATE()) AS int) AS age
         FROM cdc.change_tables
         WHERE start_lsn IS NULL
@@ -64,7 +64,7 @@ extension SQLServerSource {
         ORDER BY create_date
         """
 
-    private static let ageSQL = """
+    static let ageSQL = """
         SELECT
             (SELECT TOP (1) DATEDIFF(second, \(utc("tran_end_time")), SYSUTCDATETIME()) FROM cdc.lsn_time_mapping
             ORDER BY start_lsn DESC) AS age,

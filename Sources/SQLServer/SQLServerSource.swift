@@ -74,7 +74,7 @@ public final class SQLServerSource: ChangeSource {
     }
 
     // In variables, so that no function is called for each row.
-    private static let boundsSQL = """
+    static let boundsSQL = """
         SET NOCOUNT ON;
         DECLARE @max binary(10) = sys.fn_cdc_get_max_lsn(), @time datetime;
         SELECT @time = tran_end_time FROM cdc.lsn_time_mapping WHERE start_lsn = @max;
