@@ -24,7 +24,7 @@ struct GeneratedSQLTests {
         .bool, .uint8, .int16, .int32, .int64, .float, .double, .decimal(precision: 38, scale: 10), .string, .binary,
         .date, .time, .timestamp, .timestampTZ, .uuid,
     ]
-    /// Names that would not parse unquoted.
+    /// Names that would not parse unquoted; the parser itself knows none with a ']', nor functions with a blank.
     private static let columns =
         [
             Column(name: "order", type: .int64, isNullable: false),
@@ -32,7 +32,7 @@ struct GeneratedSQLTests {
         ]
         + types.enumerated().map { Column(name: "c\($0)", type: $1) }
     private static let capture = Capture(
-        instance: "dbo_odd name", table: "odd name", columns: columns, key: ["order", "a-b c"])
+        instance: "dbo_odd", table: "odd name", columns: columns, key: ["order", "a-b c"])
 
     private static func entry(readable: Bool) -> CaptureEntry {
         CaptureEntry(

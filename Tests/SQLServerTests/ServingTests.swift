@@ -330,7 +330,8 @@ struct ServingTests {
     func wideRows() async throws {
         let numbers = (1...300).map { Column(name: "c\($0)", type: .double) }
         let wide = Capture(
-            instance: "dbo_wide", table: "wide", columns: [Column(name: "id", type: .int64, isNullable: false)] + numbers,
+            instance: "dbo_wide", table: "wide",
+            columns: [Column(name: "id", type: .int64, isNullable: false)] + numbers,
             key: ["id"])
         try await SQLServerServingFixture.run { fixture in
             let store = fixture.serving
