@@ -12,7 +12,6 @@ public final class Statement {
     private let isPrepared: Bool
     /// Attributes that are set on the handle as it stands.
     private var rowsBound = 1
-    private var hasParameters = false
     /// The cursor that reads this statement's result.
     private weak var cursor: BlockCursor?
 
@@ -36,7 +35,7 @@ public final class Statement {
         }
         handle = allocated
         rowsBound = 1
-        hasParameters = false
+        bound = []
         if let timeout = connection.queryTimeout {
             // Drivers that have no timeout refuse it; the statement is then run without.
             _ = codbc_set_stmt_attr(allocated, SQL_ATTR_QUERY_TIMEOUT, SQLULEN(Connection.seconds(timeout)))
@@ -158,8 +157,8 @@ public final class Statement {
         let bound = try parameters.columns.enumerated().map { index, column in
             try BoundParameter(column, rows: rows, position: index + 1, sql: sql, traits: connection.traits)
         }
-        if hasParameters || !bound.isEmpty { SQLFreeStmt(handle, SQLUSMALLINT(SQL_RESET_PARAMS)) }
-        hasParameters = !bound.isEmpty
+        // Not before each run: Microsoft's driver prepares a statement anew after it.
+        if self.bound.count != bound.count { SQLFreeStmt(handle, SQLUSMALLINT(SQL_RESET_PARAMS)) }
         for (index, parameter) in bound.enumerated() {
             // What is sent in pieces is found again by its position.
             let address = parameter.pieces == nil ? parameter.data : UnsafeMutableRawPointer(bitPattern: index + 1)
@@ -168,6 +167,7 @@ public final class Statement {
                     handle, SQLUSMALLINT(index + 1), SQLSMALLINT(SQL_PARAM_INPUT), parameter.cType, parameter.sqlType,
                     parameter.columnSize, parameter.digits, address, parameter.stride, parameter.indicators))
         }
+        self.bound = bound
         let count = rows.count
         let statuses = UnsafeMutablePointer<SQLUSMALLINT>.allocate(capacity: count)
         statuses.initialize(repeating: SQLUSMALLINT(SQL_PARAM_UNUSED), count: count)
@@ -192,8 +192,9 @@ public final class Statement {
                 if isArray {
                     _ = codbc_set_stmt_pointer(handle, SQL_ATTR_PARAM_STATUS_PTR, nil)
                     _ = codbc_set_stmt_pointer(handle, SQL_ATTR_PARAMS_PROCESSED_PTR, nil)
+                    SQLFreeStmt(handle, SQLUSMALLINT(SQL_RESET_PARAMS))
+                    self.bound = []
                 }
-                if !bound.isEmpty && counting { SQLFreeStmt(handle, SQLUSMALLINT(SQL_RESET_PARAMS)) }
             }
         }
         do {
@@ -202,10 +203,6 @@ public final class Statement {
                     var result = isPrepared ? SQLExecute(handle) : withSQL { SQLExecDirectW(handle, $0, $1) }
                     if result == SQL_NEED_DATA { result = sendPieces(handle, bound) }
                     return result
-                }
-                guard counting else {
-                    if !bound.isEmpty { boundForQuery = bound }
-                    return
                 }
             }
             guard counting else { return 0 }
@@ -241,8 +238,8 @@ public final class Statement {
         }
     }
 
-    /// A query's parameters stay bound while it is read: drivers may execute again to describe it.
-    private var boundForQuery: [BoundParameter] = []
+    /// The parameters of the last run, whose addresses the driver has; it may run a query again to describe it.
+    private var bound: [BoundParameter] = []
     /// The driver cannot run this handle again.
     private var needsReopening = false
 
@@ -332,10 +329,6 @@ public final class Statement {
         guard let handle, !connection.isClosed else { return }
         SQLFreeStmt(handle, SQLUSMALLINT(SQL_CLOSE))
         SQLFreeStmt(handle, SQLUSMALLINT(SQL_UNBIND))
-        if !boundForQuery.isEmpty {
-            SQLFreeStmt(handle, SQLUSMALLINT(SQL_RESET_PARAMS))
-            boundForQuery = []
-        }
         if !isFinished && isPrepared && connection.traits.preparesAgainAfterPartialFetch { needsReopening = true }
     }
 }

@@ -1,7 +1,7 @@
 import ODBC
 import Tidemark
 
-/// Inserts rows into a table, thousands to a statement, inside the caller's transaction.
+/// Inserts rows into a table, hundreds to a statement, inside the caller's transaction.
 ///
 /// The rows travel as one JSON parameter, which OPENJSON makes a table of, and their binary values as another one that
 /// SUBSTRING takes apart: the fastest way both drivers have (docs/benchmarks.md). Rows with a value that JSON might
@@ -18,8 +18,9 @@ final class SQLServerBulkInsert {
         case time(Timestamp)
     }
 
-    /// Bytes of JSON and binary values in a statement: some two thousand rows, beyond which it gets no faster.
-    private static let statementBytes = 256 << 10
+    /// Bytes of JSON and binary values in a statement: some 250 rows. With more the server, which copies the binary
+    /// values for each row, gets slower; with fewer the round trips count.
+    private static let statementBytes = 32 << 10
     /// Rows of a statement with parameters; more take the server longer to read than they save.
     private static let groupRows = 8
     /// Parameters of a statement at most: SQL Server takes 2,100, and some are the protocol's own.
