@@ -26,10 +26,13 @@ struct WholePipelineTests {
     private static let all = shipped + ["examples/projections/customer_lifetime_value"]
 
     /// Runs `body` with both databases and a state directory.
+    ///
+    /// - Parameter before: statements run before capture is enabled.
     private func withDatabases(
+        before: [String] = [],
         _ body: (SQLServerSourceFixture, SQLServerServingFixture, URL) async throws -> Void
     ) async throws {
-        try await SQLServerSourceFixture.withShop { source in
+        try await SQLServerSourceFixture.withShop(before: before) { source in
             try await SQLServerServingFixture.run { serving in
                 let state = URL.temporaryDirectory.appending(path: "tidemark-\(UUID().uuidString)")
                 defer { try? FileManager.default.removeItem(at: state) }
@@ -44,6 +47,19 @@ struct WholePipelineTests {
             try await PipelineContract.check(
                 source: source, serving: serving, definitions: Self.definitions(Self.all), state: state, seed: seed,
                 length: .init(rounds: 3, transactionsPerRound: 15))
+        }
+    }
+
+    @Test("keeps them when the tables have rows older than change data capture")
+    func olderRows() async throws {
+        let seed = UInt64.random(in: 1...999_999)
+        let older = 25
+        let before = PipelineContract.statements(seed: seed, transactions: older) { SQLServer.literal($0) }
+        try await withDatabases(before: before) { source, serving, state in
+            try await PipelineContract.check(
+                source: source, serving: serving, definitions: Self.definitions(Self.all), state: state, seed: seed,
+                length: .init(rounds: 2, transactionsPerRound: 12), older: older)
+            #expect(try serving.count("dbo.stg_cdc_orders WHERE op = 2") > 0)
         }
     }
 
