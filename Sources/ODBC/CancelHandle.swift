@@ -74,15 +74,12 @@ public final class CancelHandle: @unchecked Sendable {
         }
     }
 
-    /// Forgets the call that runs, which does not come back, and says whether it was asked to stop.
-    func abandon() -> Bool {
+    /// Forgets the call that runs, which does not come back.
+    func abandon() {
         condition.withLock {
-            defer {
-                running = nil
-                turn += 1
-                condition.broadcast()
-            }
-            return running != nil && isRequested
+            running = nil
+            turn += 1
+            condition.broadcast()
         }
     }
 

@@ -20,7 +20,7 @@ public final class Connection {
     ///
     /// A call of the driver that is not back some seconds later, as when the server has gone silent and does not even
     /// confirm that it has stopped, is abandoned: it throws with the class ``ErrorClass/transient`` too, the connection
-    /// is dead, and its thread and its socket stay behind until the driver gives up or the network ends the connection.
+    /// is dead, and its thread stays behind until the driver gives up, which on Linux is soon.
     public var queryTimeout: Duration?
 
     let traits: DriverTraits
@@ -118,8 +118,8 @@ public final class Connection {
                 within: queryTimeout.map { $0 + DriverThread.grace },
                 afterwards: { Self.end(handle, in: environment, isInTransaction) }, body)
         } catch let abandoned as DriverThread.Abandoned {
-            let isCancelled = cancelHandle.abandon()
-            guard !isCancelled else { throw ODBCError.cancelled(sql: sql) }
+            cancelHandle.abandon()
+            guard !abandoned.isCancelled else { throw ODBCError.cancelled(sql: sql) }
             throw ODBCError.statement(sql: sql, records: [.silence(abandoned.limit)])
         }
     }

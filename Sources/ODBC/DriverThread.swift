@@ -1,3 +1,4 @@
+internal import CODBC
 import Foundation
 
 /// Calls a driver on a thread of its own, and stops waiting for a call that does not come back.
@@ -7,12 +8,15 @@ import Foundation
 /// request to stop, and for ever within a result; FreeTDS 1.3.17 ends a statement after twice the time, and a COMMIT
 /// never. FreeTDS' threads can also wait for one another for ever when SQLCancel comes as a result ends
 /// (`tds_connection_network`). So the wait is what is bounded: the call stays behind with its thread and its
-/// connection, of which nothing more is used, and both end when it does.
+/// connection, of which nothing more is used. On Linux the socket it waits for is shut down, by which it ends, and with
+/// it what the server holds for it; elsewhere, or stuck otherwise, it ends when the driver gives up.
 final class DriverThread: @unchecked Sendable {
     /// The call did not come back in time.
     struct Abandoned: Error {
         /// How long was waited for it.
         let limit: Duration
+        /// It was asked to stop before.
+        let isCancelled: Bool
     }
 
     /// What comes on top of a driver's own limit, or of a request to cancel: the time for the server to confirm that it
@@ -22,6 +26,8 @@ final class DriverThread: @unchecked Sendable {
     // All guarded by `condition`.
     private let condition = NSCondition()
     private var thread: Thread?
+    /// The thread's number with the system.
+    private var number = 0
     private var work: (() -> Void)?
     private var isBusy = false
     private var isStopped = false
@@ -32,6 +38,8 @@ final class DriverThread: @unchecked Sendable {
     private var deadline: ContinuousClock.Instant?
     /// How long each call of the present work may take.
     private var limit: Duration?
+    /// The present call was asked to stop.
+    private var isHurried = false
 
     /// Whether a call was abandoned, so that the connection must not be used.
     var isAbandoned: Bool { condition.withLock { hasAbandoned } }
@@ -56,6 +64,7 @@ final class DriverThread: @unchecked Sendable {
         self.afterwards = afterwards
         self.limit = limit
         deadline = limit.map { .now + $0 }
+        isHurried = false
         condition.broadcast()
         while isBusy {
             guard let deadline else {
@@ -66,7 +75,9 @@ final class DriverThread: @unchecked Sendable {
             guard left > .zero else {
                 hasAbandoned = true
                 isStopped = true
-                throw Abandoned(limit: limit ?? Self.grace)
+                let abandoned = Abandoned(limit: limit ?? Self.grace, isCancelled: isHurried)
+                endWait()
+                throw abandoned
             }
             _ = condition.wait(until: Date(timeIntervalSinceNow: left / .seconds(1)))
         }
@@ -76,7 +87,10 @@ final class DriverThread: @unchecked Sendable {
 
     /// Gives the call that begins now the whole time.
     func beginCall() {
-        condition.withLock { deadline = limit.map { .now + $0 } }
+        condition.withLock {
+            deadline = limit.map { .now + $0 }
+            isHurried = false
+        }
     }
 
     /// Leaves the present call no more than the time it takes to be cancelled.
@@ -85,6 +99,7 @@ final class DriverThread: @unchecked Sendable {
             guard isBusy else { return }
             let end = ContinuousClock.now + Self.grace
             deadline = min(deadline ?? end, end)
+            isHurried = true
             condition.broadcast()
         }
     }
@@ -94,6 +109,17 @@ final class DriverThread: @unchecked Sendable {
         condition.withLock {
             isStopped = true
             condition.broadcast()
+        }
+    }
+
+    /// How often the call is looked for in the network, should it be elsewhere for a moment.
+    private static let looks = 5
+
+    /// Called with the lock held.
+    private func endWait() {
+        for _ in 0..<Self.looks {
+            guard isBusy, codbc_end_wait(number) == 0 else { return }
+            _ = condition.wait(until: Date(timeIntervalSinceNow: 0.02))
         }
     }
 
@@ -116,6 +142,7 @@ final class DriverThread: @unchecked Sendable {
     private func loop() {
         // Foundation on Linux names a thread by itself only.
         Thread.current.name = "odbc driver"
+        condition.withLock { number = codbc_thread() }
         while true {
             // Released before the caller goes on, so that what it holds last ends on the caller's thread.
             guard perform() else { return }

@@ -11,6 +11,8 @@ package final class Proxy: Sendable {
         /// By their server's ends: connections that an answer was kept from, which can make no sense of a later one.
         var muted: Set<Int32> = []
         var swallowed = 0
+        /// By their clients' ends: connections that are open on that side.
+        var clients: Set<Int32> = []
     }
 
     private let relay: Relay
@@ -48,10 +50,12 @@ package final class Proxy: Sendable {
             let isTaken = shared.state.withLock { state in
                 guard !state.isDown else { return false }
                 state.sockets += [client, server]
+                state.clients.insert(client)
                 return true
             }
             guard isTaken else { return false }
-            Relay.pump(client, server) { bytes in
+            let ended: @Sendable () -> Void = { shared.state.withLock { _ = $0.clients.remove(client) } }
+            Relay.pump(client, server, ended: ended) { bytes in
                 shared.look(at: bytes)
                 return Relay.send(bytes, to: server)
             }
@@ -88,6 +92,9 @@ package final class Proxy: Sendable {
 
     /// Lets answers through to connections that lost none.
     package func speak() { state.state.withLock { $0.isSilent = false } }
+
+    /// Connections that clients have open.
+    package var connections: Int { state.state.withLock { $0.clients.count } }
 
     /// Bytes of answers that were kept back.
     package var swallowed: Int { state.state.withLock { $0.swallowed } }

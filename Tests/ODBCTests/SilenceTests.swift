@@ -90,8 +90,9 @@ struct SilenceTests {
             line.hush()
             #expect(throws: ODBCError.self) { try connection.execute("SELECT 1") }
         }()
-        #expect(environment.value != nil, "the call that was given up needs it")
+        #if !os(Linux)
         line.cut()
+        #endif
         try await eventually("the connection has ended") { environment.value == nil }
     }
 
