@@ -33,10 +33,12 @@ enum ReadBenchmark {
         for _ in 0..<rounds {
             let start = ContinuousClock.now
             rows = try await database.run { connection in
-                let cursor = try connection.query(sql, parameters, options: .init(rowsPerBlock: Ingestor.blockRows))
-                var count = 0
-                while try cursor.fetch() { count += cursor.count }
-                return count
+                try database.data(connection) {
+                    let cursor = try connection.query(sql, parameters, options: .init(rowsPerBlock: Ingestor.blockRows))
+                    var count = 0
+                    while try cursor.fetch() { count += cursor.count }
+                    return count
+                }
             }
             bare.append((ContinuousClock.now - start) / .seconds(1))
             let middle = ContinuousClock.now

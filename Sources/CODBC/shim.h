@@ -7,6 +7,14 @@
 #include <sqlext.h>
 #include <sqlucode.h>
 
+#ifdef __linux__
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 _Static_assert(sizeof(SQLWCHAR) == 2, "unixODBC must be built with 16-bit SQLWCHAR, its default");
 _Static_assert(sizeof(SQLLEN) == 8, "ODBC's lengths must be 64 bits wide");
 
@@ -82,6 +90,65 @@ static inline SQLRETURN codbc_set_desc_pointer(SQLHDESC handle, SQLSMALLINT reco
 // The length a driver is told for a value of `length` bytes that it will ask for while executing.
 static inline SQLLEN codbc_len_data_at_exec(SQLLEN length) {
     return SQL_LEN_DATA_AT_EXEC(length);
+}
+
+// The calling thread, for codbc_end_wait; 0 where that does nothing.
+static inline long codbc_thread(void) {
+#ifdef __linux__
+    return syscall(SYS_gettid);
+#else
+    return 0;
+#endif
+}
+
+#ifdef __linux__
+// Shuts a descriptor down when it is a network connection.
+static inline int codbc_shut_down(int descriptor) {
+    int family = 0;
+    socklen_t size = sizeof family;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return 0;
+    return (family == AF_INET || family == AF_INET6) && shutdown(descriptor, SHUT_RDWR) == 0;
+}
+#endif
+
+// Ends the network connections that a thread of this process waits for in a system call, and returns how many.
+//
+// ODBC tells nobody a connection's socket. Linux tells what call a thread is in, with its arguments:
+// https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html
+static inline int codbc_end_wait(long thread) {
+    int ended = 0;
+#ifdef __linux__
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%ld/syscall", thread);
+    FILE *file = fopen(path, "r");
+    if (!file) return 0;
+    long call = -1;
+    unsigned long first = 0, second = 0;
+    int fields = fscanf(file, "%ld %lx %lx", &call, &first, &second);
+    fclose(file);
+    // "running" is no number.
+    if (fields != 3) return 0;
+    switch (call) {
+#ifdef SYS_poll
+    case SYS_poll:
+#endif
+    case SYS_ppoll:
+        for (unsigned long index = 0; index < second && index < 16; index++)
+            ended += codbc_shut_down(((struct pollfd *)first)[index].fd);
+        break;
+    case SYS_recvfrom:
+    case SYS_recvmsg:
+    case SYS_read:
+    case SYS_sendto:
+    case SYS_sendmsg:
+    case SYS_write:
+        ended += codbc_shut_down((int)first);
+        break;
+    }
+#else
+    (void)thread;
+#endif
+    return ended;
 }
 
 #endif

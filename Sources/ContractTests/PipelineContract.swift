@@ -28,7 +28,22 @@ public enum PipelineContract {
         func stop(isLast: Bool) async throws
     }
 
+    /// The statements of the first transactions of a seed's program, for a source to run before it captures changes.
+    ///
+    /// - Parameter literal: a literal of Unicode text in the source's SQL.
+    public static func statements(
+        seed: UInt64, transactions: Int, literal: @escaping @Sendable (String) -> String
+    ) -> [String] {
+        var script = ShopScript(seed: seed, literal: literal)
+        return (0..<transactions).flatMap { _ in
+            let (statements, commits) = script.next()
+            return commits ? statements : []
+        }
+    }
+
     /// - Parameters:
+    ///   - older: the first transactions of the program, which the source ran before it captured changes: their rows
+    ///     come by the initial read, which the next transactions go along with.
     ///   - runner: how the pipeline is run; as a part of this process by default.
     ///   - disturb: called now and then, to cut connections and the like.
     ///   - definitions: the shipped projections by these names: `orders_kpi_by_minute_segment`, `orders_latest`,
@@ -37,12 +52,13 @@ public enum PipelineContract {
     ///   - patience: how long the projections may take to arrive at what was written.
     public static func check(
         source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64, length: Length, patience: Duration = .seconds(120), runner: (any Runner)? = nil,
-        disturb: (@Sendable () -> Void)? = nil, sourceLocation: SourceLocation = #_sourceLocation
+        seed: UInt64, length: Length, older: Int = 0, patience: Duration = .seconds(120),
+        runner: (any Runner)? = nil, disturb: (@Sendable () -> Void)? = nil,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
         let life = Life(
-            source: source, serving: serving, definitions: definitions, state: state, seed: seed, patience: patience,
-            runner: runner, disturb: disturb)
+            source: source, serving: serving, definitions: definitions, state: state, seed: seed, older: older,
+            patience: patience, runner: runner, disturb: disturb)
         do {
             try await life.run(length)
         } catch {
@@ -58,7 +74,7 @@ private struct Wrong: Error, CustomStringConvertible {
 
 /// The pipeline on tasks of this process.
 private final class InProcess: PipelineContract.Runner {
-    private let source: any SourceFixture
+    private let source: any ChangeSource
     private let serving: any ServingFixture
     private let definitions: [ProjectionDefinition]
     private let state: URL
@@ -66,7 +82,7 @@ private final class InProcess: PipelineContract.Runner {
     private let random: Mutex<SplitMix64>
 
     init(
-        source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
+        source: any ChangeSource, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
         seed: UInt64
     ) {
         self.source = source
@@ -85,7 +101,7 @@ private final class InProcess: PipelineContract.Runner {
         options.stateDirectory = state
         options.memoryLimit = "200MB"
         let pipeline = Pipeline(
-            source: source.source, store: try await serving.another(), definitions: definitions, options: options,
+            source: source, store: try await serving.another(), definitions: definitions, options: options,
             logger: Logger.contract)
         running.withLock { $0 = (pipeline, Task { try await pipeline.run() }) }
     }
@@ -123,10 +139,14 @@ private final class Life {
     private var random: SplitMix64
     private var script: ShopScript
     private var customers: Capture?
+    private let hasOlderRows: Bool
+    /// Signalled after each transaction.
+    private let written = DispatchSemaphore(value: 0)
 
     init(
         source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64, patience: Duration, runner: (any PipelineContract.Runner)?, disturb: (@Sendable () -> Void)?
+        seed: UInt64, older: Int, patience: Duration, runner: (any PipelineContract.Runner)?,
+        disturb: (@Sendable () -> Void)?
     ) {
         self.source = source
         self.serving = serving
@@ -136,9 +156,13 @@ private final class Life {
         self.disturb = disturb
         self.runner =
             runner
-            ?? InProcess(source: source, serving: serving, definitions: definitions, state: state, seed: seed)
+            ?? InProcess(
+                source: older > 0 ? SlowlyReadSource(source.source, between: written) : source.source,
+                serving: serving, definitions: definitions, state: state, seed: seed)
         random = SplitMix64(state: seed &+ 1)
         script = ShopScript(seed: seed) { [source] in source.literal($0) }
+        hasOlderRows = older > 0
+        for _ in 0..<older { _ = script.next() }
     }
 
     func run(_ length: PipelineContract.Length) async throws {
@@ -162,8 +186,7 @@ private final class Life {
 
     private func work(_ transactions: Int) async throws {
         for _ in 0..<transactions {
-            let (statements, commits) = script.next()
-            if commits { try await source.transaction(statements) } else { try await source.rolledBack(statements) }
+            try await write()
             switch Int.random(in: 0..<10, using: &random) {
             case 0:
                 for definition in definitions { _ = try await compare(definition.name) }
@@ -181,9 +204,17 @@ private final class Life {
         }
     }
 
+    private func write() async throws {
+        let (statements, commits) = script.next()
+        if commits { try await source.transaction(statements) } else { try await source.rolledBack(statements) }
+        written.signal()
+    }
+
     /// Waits until every projection shows the last transaction.
     private func arrive() async throws {
         let end = ContinuousClock.now + patience
+        // A log that stands still does not tell that it has passed the end of a read.
+        var nextWrite = ContinuousClock.now + Self.idleLimit
         for definition in definitions {
             while try await compare(definition.name) != script.history.count - 1 {
                 guard ContinuousClock.now < end else {
@@ -193,10 +224,16 @@ private final class Life {
                         "\(definition.name) has not arrived at transaction \(script.history.count - 1): \(String(describing: state)), \(marks)"
                     )
                 }
+                if hasOlderRows, ContinuousClock.now >= nextWrite {
+                    try await write()
+                    nextWrite = .now + Self.idleLimit
+                }
                 try await Task.sleep(for: .milliseconds(20))
             }
         }
     }
+
+    private static let idleLimit: Duration = .seconds(2)
 
     /// Compares a projection as a reader sees it with the model at that position; the number of the transaction it
     /// shows, `nil` when it has not been built.
@@ -251,6 +288,59 @@ private final class Life {
         for finding in try await verifier.projections(definitions) + verifier.sources() where !finding.isEqual {
             throw Wrong("verify: \(finding)")
         }
+    }
+}
+
+/// A source whose rows are read a few at a time, with transactions in between, so that none sees the table at one moment.
+private final class SlowlyReadSource: ChangeSource {
+    private let base: any ChangeSource
+    private let written: DispatchSemaphore
+
+    init(_ base: any ChangeSource, between written: DispatchSemaphore) {
+        self.base = base
+        self.written = written
+    }
+
+    func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
+        SlowReader(try await base.rows(of: capture, blockRows: 5), written)
+    }
+
+    func catalog() async throws -> SourceCatalog { try await base.catalog() }
+    func bounds() async throws -> SourceBounds { try await base.bounds() }
+    func isComplete(_ capture: Capture) async throws -> Bool { try await base.isComplete(capture) }
+    func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
+    func mark() async throws -> SourceMark { try await base.mark() }
+    func maintain() async throws -> String? { try await base.maintain() }
+    func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool {
+        try await base.hasPassed(mark, bounds: bounds)
+    }
+    func windowEnd(of capture: Capture, after: LSN, upTo: LSN, maxRows: Int) async throws -> LSN {
+        try await base.windowEnd(of: capture, after: after, upTo: upTo, maxRows: maxRows)
+    }
+    func changes(
+        of capture: Capture, in window: LSNWindow, blockRows: Int
+    ) async throws -> any BlockReader<ChangeBatch> {
+        try await base.changes(of: capture, in: window, blockRows: blockRows)
+    }
+}
+
+private final class SlowReader: BlockReader, @unchecked Sendable {
+    private let base: any BlockReader<RowBatch>
+    private let written: DispatchSemaphore
+    /// Blocks that wait for a transaction; a large table need not take for ever.
+    private var waits = 20
+
+    init(_ base: any BlockReader<RowBatch>, _ written: DispatchSemaphore) {
+        self.base = base
+        self.written = written
+    }
+
+    func next() throws -> RowBatch? {
+        if waits > 0 {
+            waits -= 1
+            _ = written.wait(timeout: .now() + .milliseconds(300))
+        }
+        return try base.next()
     }
 }
 

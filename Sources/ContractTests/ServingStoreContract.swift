@@ -20,7 +20,7 @@ extension ServingFixture {
 public enum ServingStoreContract {
     public typealias Clause = ContractClause<any ServingFixture>
 
-    public static let clauses: [Clause] = setup + staging + projections
+    public static let clauses: [Clause] = setup + staging + projections + everyType
 
     // MARK: What the clauses work on
 
@@ -42,7 +42,7 @@ public enum ServingStoreContract {
         ],
         key: ["id"])
 
-    private static func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
+    static func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
     private static func window(_ after: UInt64, _ through: UInt64) -> LSNWindow {
         LSNWindow(after: lsn(after), through: lsn(through))
     }
@@ -62,7 +62,7 @@ public enum ServingStoreContract {
     }
 
     /// Rows with the least and the greatest value of each type, and with empty ones.
-    private static func extremes(withNUL: Bool) -> ChangeBatch {
+    static func extremes(withNUL: Bool) -> ChangeBatch {
         var batch = ChangeBatch(columns: capture.columns)
         for row in 0..<3 {
             batch.lsns.append(LSN(high: .max, low: UInt16(row)))

@@ -142,8 +142,9 @@ public final class BlockCursor {
         guard !isClosed else { throw ODBCError.closed("cursor") }
         guard !isAtEnd else { return false }
         do {
-            if isStreamed { try fetchStreamed() } else { try fetchBound() }
-            if count == 0 {
+            try statement.connection.bounded(sql) { [self] in
+                if isStreamed { try fetchStreamed() } else { try fetchBound() }
+                guard count == 0 else { return }
                 isAtEnd = true
                 // The statement's further results are dropped, but not their errors.
                 while try statement.nextResult() {}

@@ -33,9 +33,12 @@ public final class CancelHandle: @unchecked Sendable {
     private var isShielded = false
 
     private let reachesDriver: Bool
+    /// Told of every request that reaches the driver.
+    private let requested: @Sendable () -> Void
 
-    init(reachesDriver: Bool) {
+    init(reachesDriver: Bool, requested: @escaping @Sendable () -> Void = {}) {
         self.reachesDriver = reachesDriver
+        self.requested = requested
     }
 
     /// Stops the statement that is running, which then throws ``ODBCError/cancelled(sql:)``.
@@ -68,6 +71,15 @@ public final class CancelHandle: @unchecked Sendable {
             running = nil
             condition.broadcast()
             return isRequested
+        }
+    }
+
+    /// Forgets the call that runs, which does not come back.
+    func abandon() {
+        condition.withLock {
+            running = nil
+            turn += 1
+            condition.broadcast()
         }
     }
 
@@ -113,6 +125,7 @@ public final class CancelHandle: @unchecked Sendable {
         guard running != nil, !isShielded else { return }
         isRequested = true
         guard reachesDriver, cancellingTurn != turn else { return }
+        requested()
         cancellingTurn = turn
         let turn = turn
         let thread = Thread { [self] in repeatCancel(turn) }

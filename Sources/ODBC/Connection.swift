@@ -17,10 +17,16 @@ public final class Connection {
     ///
     /// ODBC counts whole seconds; a fraction is rounded up. A statement that takes longer throws with the class
     /// ``ErrorClass/transient``. SQLite's driver ignores it.
+    ///
+    /// A call of the driver that is not back some seconds later, as when the server has gone silent and does not even
+    /// confirm that it has stopped, is abandoned: it throws with the class ``ErrorClass/transient`` too, the connection
+    /// is dead, and its thread stays behind until the driver gives up, which on Linux is soon.
     public var queryTimeout: Duration?
 
     let traits: DriverTraits
     private let environment: Environment
+    /// Where the driver is called; `nil` for one that has no network to wait for.
+    private let thread: DriverThread?
     private var handle: SQLHDBC?
     private var isInTransaction = false
     /// An error said that the connection is gone.
@@ -55,7 +61,9 @@ public final class Connection {
         self.handle = handle
         driver = DriverInfo(handle)
         traits = DriverTraits(driverName: driver.driverName)
-        cancelHandle = CancelHandle(reachesDriver: traits.cancelsAcrossThreads)
+        let thread = traits.waitsForNetwork ? DriverThread() : nil
+        self.thread = thread
+        cancelHandle = CancelHandle(reachesDriver: traits.cancelsAcrossThreads) { thread?.hurry() }
         warnings = records
     }
 
@@ -67,24 +75,63 @@ public final class Connection {
     public func close() {
         guard let handle else { return }
         self.handle = nil
+        // An abandoned call ends the connection itself, should it ever come back.
+        guard let thread, !thread.isAbandoned else {
+            if thread == nil { Self.end(handle, in: environment, isInTransaction) }
+            return
+        }
+        let (environment, isInTransaction) = (environment, isInTransaction)
+        let end = { Self.end(handle, in: environment, isInTransaction) }
+        // Nobody needs to know how it went.
+        try? thread.run(within: DriverThread.grace, afterwards: {}, end)
+        thread.stop()
+    }
+
+    /// Disconnects. The environment has to live until then.
+    private static func end(_ handle: SQLHDBC, in environment: Environment, _ isInTransaction: Bool) {
         // Without it, a driver refuses to disconnect within a transaction (SQLSTATE 25000).
         if isInTransaction { SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), handle, SQLSMALLINT(SQL_ROLLBACK)) }
         SQLDisconnect(handle)
         SQLFreeHandle(SQLSMALLINT(SQL_HANDLE_DBC), handle)
+        withExtendedLifetime(environment) {}
     }
 
-    var isClosed: Bool { handle == nil }
+    /// Closed, or given up with a call that does not come back. The driver must not be called any more.
+    var isClosed: Bool { handle == nil || isAbandoned }
+
+    var isAbandoned: Bool { thread?.isAbandoned == true }
 
     func openHandle() throws -> SQLHDBC {
-        guard let handle else { throw ODBCError.closed("connection") }
+        guard let handle, !isAbandoned else { throw ODBCError.closed("connection") }
         return handle
     }
+
+    /// Runs `body`, which calls the driver, and gives up the connection with a call that is not back in time.
+    ///
+    /// What `body` needs must live in it or be held by it: it may go on after this has thrown.
+    func bounded<Result>(_ sql: String, _ body: @escaping () throws -> Result) throws -> Result {
+        guard let thread else { return try body() }
+        let handle = try openHandle()
+        let (environment, isInTransaction) = (environment, isInTransaction)
+        do {
+            return try thread.run(
+                within: queryTimeout.map { $0 + DriverThread.grace },
+                afterwards: { Self.end(handle, in: environment, isInTransaction) }, body)
+        } catch let abandoned as DriverThread.Abandoned {
+            cancelHandle.abandon()
+            guard !abandoned.isCancelled else { throw ODBCError.cancelled(sql: sql) }
+            throw ODBCError.statement(sql: sql, records: [.silence(abandoned.limit)])
+        }
+    }
+
+    /// Gives the driver's call that begins now the whole time of ``queryTimeout``.
+    func beginCall() { thread?.beginCall() }
 
     /// Whether the connection is closed, or the driver or an earlier error said that it is lost.
     ///
     /// False is no promise: nobody asks the network. A lost connection stays so; connect anew.
     public var isDead: Bool {
-        guard let handle, !isLost else { return true }
+        guard let handle, !isLost, !isAbandoned else { return true }
         var value = SQLUINTEGER(SQL_CD_FALSE)
         let result = SQLGetConnectAttrW(
             handle, SQL_ATTR_CONNECTION_DEAD, &value, SQLINTEGER(MemoryLayout<SQLUINTEGER>.size), nil)
@@ -141,15 +188,17 @@ public final class Connection {
     public func transaction<Result>(_ body: () throws -> Result) throws -> Result {
         let handle = try openHandle()
         guard !isInTransaction else { throw ODBCError.nestedTransaction }
-        try check(codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_OFF)), "BEGIN")
+        try check("BEGIN") { codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_OFF)) }
         isInTransaction = true
         do {
             let result = try body()
             guard !cancelHandle.isScopeCancelled else { throw ODBCError.cancelled(sql: "COMMIT") }
-            try check(SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), try openHandle(), SQLSMALLINT(SQL_COMMIT)), "COMMIT")
+            _ = try openHandle()
+            try check("COMMIT") { SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), handle, SQLSMALLINT(SQL_COMMIT)) }
             isInTransaction = false
-            try check(
-                codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_ON)), "COMMIT")
+            try check("COMMIT") {
+                codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_ON))
+            }
             return result
         } catch {
             rollback()
@@ -162,19 +211,26 @@ public final class Connection {
     /// What goes wrong here is not thrown, since the failure being reported is the cause. But a connection
     /// that cannot leave its transaction is of no more use.
     private func rollback() {
-        guard let handle else { return }
-        if isInTransaction {
-            isInTransaction = false
-            let result = SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), handle, SQLSMALLINT(SQL_ROLLBACK))
-            if !succeeded(result) { isLost = true }
+        guard let handle, !isAbandoned else { return }
+        let wasInTransaction = isInTransaction
+        isInTransaction = false
+        let isOver = try? bounded("ROLLBACK") {
+            let rollback =
+                wasInTransaction
+                ? SQLEndTran(SQLSMALLINT(SQL_HANDLE_DBC), handle, SQLSMALLINT(SQL_ROLLBACK)) : SQLRETURN(SQL_SUCCESS)
+            let end = codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_ON))
+            return succeeded(rollback) && succeeded(end)
         }
-        let result = codbc_set_connect_attr(handle, SQL_ATTR_AUTOCOMMIT, SQLULEN(SQL_AUTOCOMMIT_ON))
-        if !succeeded(result) { isLost = true }
+        if isOver != true { isLost = true }
     }
 
-    private func check(_ result: SQLRETURN, _ sql: String) throws {
+    private func check(_ sql: String, _ call: @escaping () -> SQLRETURN) throws {
+        let handle = handle
+        let (result, records) = try bounded(sql) {
+            let result = call()
+            return (result, result == SQL_SUCCESS ? [] : Handle.connection(handle).diagnostics())
+        }
         guard result != SQL_SUCCESS else { return }
-        let records = Handle.connection(handle).diagnostics()
         guard succeeded(result) else { throw failure(sql, records) }
         warnings = records
     }

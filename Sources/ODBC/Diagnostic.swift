@@ -15,6 +15,14 @@ public struct Diagnostic: Hashable, Sendable {
         self.message = message
     }
 
+    /// What is reported of a call that was abandoned; HYT01 is ODBC's "connection timeout expired".
+    static func silence(_ limit: Duration) -> Diagnostic {
+        Diagnostic(
+            sqlState: "HYT01", nativeCode: 0,
+            message: "the server has not answered within \(limit.components.seconds) s, and the connection was given up"
+        )
+    }
+
     /// Whether this informs rather than fails: SQLSTATE class 01, or 00.
     public var isWarning: Bool { sqlState.hasPrefix("01") || sqlState.hasPrefix("00") }
 }

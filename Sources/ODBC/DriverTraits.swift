@@ -78,6 +78,9 @@ struct DriverTraits: Sendable {
     /// fills them, unless on Windows (0.9998, `SQLCancel`).
     var cancelsAcrossThreads: Bool { family != .sqlite }
 
+    /// Whether a call may wait for an answer from elsewhere, and so for ever. SQLite's driver reads files.
+    var waitsForNetwork: Bool { family != .sqlite }
+
     /// Whether large values are sent in pieces while executing.
     ///
     /// FreeTDS gathers the pieces in memory before it sends them, so nothing is gained there.

@@ -42,7 +42,9 @@ public final class Statement {
         }
         guard isPrepared else { return }
         do {
-            _ = try withSQL { text, length in try call { SQLPrepareW(allocated, text, length) } }
+            _ = try connection.bounded(sql) { [self] in
+                try withSQL { text, length in try call { SQLPrepareW(allocated, text, length) } }
+            }
         } catch {
             free()
             throw error
@@ -51,7 +53,14 @@ public final class Statement {
 
     private func free() {
         // Disconnecting has freed the driver's statements, and the address may be another's by now.
-        if let handle, !connection.isClosed { SQLFreeHandle(SQLSMALLINT(SQL_HANDLE_STMT), handle) }
+        if let handle, !connection.isClosed {
+            if isPrepared {
+                // The server is told as well.
+                _ = try? connection.bounded(sql) { SQLFreeHandle(SQLSMALLINT(SQL_HANDLE_STMT), handle) }
+            } else {
+                SQLFreeHandle(SQLSMALLINT(SQL_HANDLE_STMT), handle)
+            }
+        }
         handle = nil
     }
 
@@ -113,6 +122,10 @@ public final class Statement {
     ///
     /// - Throws: ``ODBCError/noResult(sql:)`` when it returns none.
     public func query(_ parameters: [Value] = [], options: BlockCursor.Options = .init()) throws -> BlockCursor {
+        try connection.bounded(sql) { [self] in try open(parameters, options) }
+    }
+
+    private func open(_ parameters: [Value], _ options: BlockCursor.Options) throws -> BlockCursor {
         _ = try run(try ParameterArray(parameters, sql: sql), rows: 0..<1, counting: false)
         // Statements before the query, such as an INSERT in a batch, leave row counts.
         while try columnCount() == 0 {
@@ -146,6 +159,10 @@ public final class Statement {
     }
 
     private func run(_ parameters: ParameterArray, rows: Range<Int>, counting: Bool) throws -> Int {
+        try connection.bounded(sql) { [self] in try runHere(parameters, rows: rows, counting: counting) }
+    }
+
+    private func runHere(_ parameters: ParameterArray, rows: Range<Int>, counting: Bool) throws -> Int {
         if let cursor, !cursor.isClosed { cursor.close() }
         var handle = try openHandle()
         if needsReopening {
@@ -277,6 +294,7 @@ public final class Statement {
     @discardableResult
     func call(_ body: () throws -> SQLRETURN) throws -> SQLRETURN {
         let handle = try openHandle()
+        connection.beginCall()
         guard connection.cancelHandle.begin(handle) else { throw ODBCError.cancelled(sql: sql) }
         let result: SQLRETURN
         do { result = try body() } catch {
@@ -284,6 +302,8 @@ public final class Statement {
             throw error
         }
         let isCancelled = connection.cancelHandle.end()
+        // Nobody waits for it any more, and the connection is about to end.
+        guard !connection.isAbandoned else { throw ODBCError.closed("connection") }
         if isCancelled, result == SQL_SUCCESS || result == SQL_NO_DATA { throw ODBCError.cancelled(sql: sql) }
         return try check(result, isCancelled: isCancelled)
     }
@@ -327,7 +347,9 @@ public final class Statement {
     /// Ends the result set, dropping rows that were not read.
     func closeCursor(isFinished: Bool) {
         guard let handle, !connection.isClosed else { return }
-        SQLFreeStmt(handle, SQLUSMALLINT(SQL_CLOSE))
+        // Rows not read yet are read off the network, or the server is asked to stop sending them.
+        let isOver: Void? = try? connection.bounded(sql) { _ = SQLFreeStmt(handle, SQLUSMALLINT(SQL_CLOSE)) }
+        guard isOver != nil else { return }
         SQLFreeStmt(handle, SQLUSMALLINT(SQL_UNBIND))
         if !isFinished && isPrepared && connection.traits.preparesAgainAfterPartialFetch { needsReopening = true }
     }

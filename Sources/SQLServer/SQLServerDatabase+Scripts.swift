@@ -16,12 +16,12 @@ extension SQLServerDatabase {
         } catch {
             throw TidemarkError.configuration("\(name), \(error)")
         }
-        return try await run { connection in
+        return try await run { [self] connection in
             var printed: [String] = []
             for batch in script.batches {
                 for _ in 0..<batch.count {
                     do {
-                        try connection.execute(batch.sql)
+                        try data(connection) { _ = try connection.execute(batch.sql) }
                     } catch let error as ODBCError {
                         // In place of the SQL, which may hold a password by now.
                         throw ODBCError.statement(

@@ -31,6 +31,7 @@ public final class SQLServerDatabase: Sendable {
         """
 
     let label: DatabaseLabel
+    let timeouts: StatementTimeouts
     private let target: ConnectionString
     private let environment: Environment
     private let idle = Mutex<[Session]>([])
@@ -39,20 +40,31 @@ public final class SQLServerDatabase: Sendable {
     ///   - target: what to connect to.
     ///   - role: `source` or `serving`, for messages.
     ///   - place: where the database is, without secrets, for messages.
-    public init(_ target: ConnectionString, role: String, place: String? = nil) throws {
+    ///   - timeouts: how long a statement may take.
+    public init(
+        _ target: ConnectionString, role: String, place: String? = nil, timeouts: StatementTimeouts = .init()
+    ) throws {
         self.target = target
+        self.timeouts = timeouts
         label = DatabaseLabel(role: role, place: place ?? target.redacted)
         environment = try Environment()
     }
 
     /// Runs `body` with a connection, on that connection's thread.
     ///
+    /// Its statements may take as long as small ones do, unless ``data(_:_:)`` says otherwise.
+    ///
     /// - Throws: a `TidemarkError` for what the driver reports, `.transient` when trying again may help; otherwise
     ///   what `body` throws.
     public func run<Success: Sendable>(
         _ body: @escaping @Sendable (Connection) throws -> Success
     ) async throws -> Success {
-        try await withSession { session in try await session.run { connection in try body(connection) } }
+        try await withSession { [timeouts] session in
+            try await session.run { connection in
+                connection.queryTimeout = timeouts.small
+                return try body(connection)
+            }
+        }
     }
 
     /// Runs `body` in a transaction; rolls back when it throws.
@@ -99,7 +111,8 @@ public final class SQLServerDatabase: Sendable {
     /// Opens a connection that is not shared with anybody.
     func connect(name: String = "tidemark.odbc") async throws -> Session {
         do {
-            let session = try await Session(environment, target, loginTimeout: Self.loginTimeout, name: name)
+            let session = try await Session(
+                environment, target, loginTimeout: Self.loginTimeout, queryTimeout: timeouts.small, name: name)
             try await session.run { connection in _ = try connection.execute(Self.sessionSettings) }
             return session
         } catch {

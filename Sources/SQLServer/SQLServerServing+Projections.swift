@@ -57,7 +57,7 @@ extension SQLServerServing {
         do {
             return try await write(attempts: Self.attempts) { [self] connection in
                 try Self.requireState(commit, connection)
-                let rows = try apply(commit, sql, json, connection)
+                let rows = try database.data(connection) { try apply(commit, sql, json, connection) }
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_projection_checkpoints] SET last_consumed_lsn = ?, updated_at = ?
@@ -199,16 +199,18 @@ extension SQLServerServing {
             }
             // Nobody waits for these: the first rows may be long in coming, and the new table is nobody else's.
             let count = try await database.run { [self] connection in
-                var count = 0
-                while let batch = try rows.next() {
-                    try connection.transaction {
-                        try fill(
-                            sql.next, build.table.columns, shape, build.table, [batch], json, connection)
+                try database.data(connection) {
+                    var count = 0
+                    while let batch = try rows.next() {
+                        try connection.transaction {
+                            try fill(
+                                sql.next, build.table.columns, shape, build.table, [batch], json, connection)
+                        }
+                        count += batch.count
                     }
-                    count += batch.count
+                    try Self.keyed(build.table) { _ = try connection.execute(sql.addKey(to: sql.next)) }
+                    return count
                 }
-                try Self.keyed(build.table) { _ = try connection.execute(sql.addKey(to: sql.next)) }
-                return count
             }
             try await publish(build, sql, count)
             return count
@@ -226,15 +228,17 @@ extension SQLServerServing {
     private func publish(_ build: ProjectionBuild, _ sql: ProjectionTableSQL, _ count: Int) async throws {
         let name = build.table.projection
         let time = now()
-        try await write(attempts: Self.attempts) { connection in
+        try await write(attempts: Self.attempts) { [self] connection in
             let present = try Self.requireState(build, connection)
             // A rebuild asked for while this one ran stays asked for.
             let isAsked = present?.status == .initial && build.replacing.map { $0.status != .initial } ?? false
             try Self.setState(build, status: isAsked ? "INIT" : "OK", rows: count, at: time, present, connection)
             if let shape = try ServingTableShape.read(build.table.name, connection), sql.fits(shape) {
-                try connection.execute(sql.delete(keysNotIn: sql.next))
-                if let update = sql.update(from: sql.next) { try connection.execute(update) }
-                try connection.execute(sql.insert(from: sql.next))
+                try database.data(connection) {
+                    try connection.execute(sql.delete(keysNotIn: sql.next))
+                    if let update = sql.update(from: sql.next) { try connection.execute(update) }
+                    try connection.execute(sql.insert(from: sql.next))
+                }
                 try connection.execute("DROP TABLE \(sql.next)")
             } else {
                 for statement in sql.swap { try connection.execute(statement) }
@@ -354,7 +358,9 @@ extension SQLServerServing {
                             let (state, select) = try Self.open(table, connection)
                             isOpen.withLock { $0 = true }
                             continuation.resume(returning: state)
-                            try Self.push(select, table, state, blockRows, connection) { producer.push($0) }
+                            try database.data(connection) {
+                                try Self.push(select, table, state, blockRows, connection) { producer.push($0) }
+                            }
                         }
                     }
                     producer.finish()

@@ -69,7 +69,7 @@ extension SQLServerServing {
                     try body()
                 }
             }
-            try Self.empty(table, connection, transaction)
+            try empty(table, connection, transaction)
             let shape = try shape(of: table, connection)
             let insert = SQLServerBulkInsert(connection, into: table.name, table.columns, json: json)
             var count = 0
@@ -83,7 +83,9 @@ extension SQLServerServing {
                             break
                         }
                         let changes = ChangeBatch(snapshot: batch, at: lsn, firstRow: count)
-                        try Self.insert(changes, insert, table, shape, at: now())
+                        try database.data(connection) {
+                            try Self.insert(changes, insert, table, shape, at: now())
+                        }
                         rowsHere += batch.count
                         count += batch.count
                     }
@@ -100,7 +102,7 @@ extension SQLServerServing {
     }
 
     /// Deletes all rows: at once when the login may, or else some at a time.
-    private static func empty(
+    private func empty(
         _ table: StagingTable, _ connection: Connection, _ transaction: (() throws -> Void) throws -> Void
     ) throws {
         let mayTruncate = try connection.scalar(
@@ -112,8 +114,8 @@ extension SQLServerServing {
                     try connection.execute("TRUNCATE TABLE \(table.name)")
                     isEmpty = true
                 } else {
-                    isEmpty =
-                        try connection.affected("DELETE TOP (\(snapshotTransactionRows)) FROM \(table.name)") == 0
+                    let some = "DELETE TOP (\(Self.snapshotTransactionRows)) FROM \(table.name)"
+                    isEmpty = try database.data(connection) { try connection.affected(some) } == 0
                 }
             }
         }
@@ -146,7 +148,9 @@ extension SQLServerServing {
                 }
                 guard let target else { break }
                 do {
-                    try Self.insert(batch, target.insert, table, target.shape, at: time)
+                    try database.data(connection) {
+                        try Self.insert(batch, target.insert, table, target.shape, at: time)
+                    }
                 } catch let error as ODBCError where error.isKeyViolation {
                     throw order.duplicate
                 }
@@ -192,19 +196,21 @@ extension SQLServerServing {
         let decoder = SQLServerRowDecoder(
             table: capture.stagingTable, columns: capture.columns, key: capture.key, first: 4)
         return await database.stream(of: ChangeBatch.self) { [self] connection, push in
-            let cursor = try connection.query(
-                table.select(try shape(of: table, connection)), [.lsn(window.after), .lsn(window.through)],
-                options: .init(rowsPerBlock: blockRows))
-            defer { cursor.close() }
-            while try cursor.fetch() {
-                var batch = ChangeBatch(columns: capture.columns, reserving: cursor.count)
-                batch.lsns = try Self.lsns(cursor, 0, capture)
-                batch.seqvals = try Self.lsns(cursor, 2, capture)
-                try cursor.withValues(of: Int32.self, column: 1) { batch.commandIDs.append(contentsOf: $0) }
-                try cursor.withValues(of: UInt8.self, column: 3) { batch.operations.append(contentsOf: $0) }
-                let lsns = batch.lsns
-                try decoder.decode(cursor, into: &batch.columns) { lsns[$0] }
-                guard push(batch) else { return }
+            let sql = table.select(try shape(of: table, connection))
+            try database.data(connection) {
+                let cursor = try connection.query(
+                    sql, [.lsn(window.after), .lsn(window.through)], options: .init(rowsPerBlock: blockRows))
+                defer { cursor.close() }
+                while try cursor.fetch() {
+                    var batch = ChangeBatch(columns: capture.columns, reserving: cursor.count)
+                    batch.lsns = try Self.lsns(cursor, 0, capture)
+                    batch.seqvals = try Self.lsns(cursor, 2, capture)
+                    try cursor.withValues(of: Int32.self, column: 1) { batch.commandIDs.append(contentsOf: $0) }
+                    try cursor.withValues(of: UInt8.self, column: 3) { batch.operations.append(contentsOf: $0) }
+                    let lsns = batch.lsns
+                    try decoder.decode(cursor, into: &batch.columns) { lsns[$0] }
+                    guard push(batch) else { return }
+                }
             }
         }
     }

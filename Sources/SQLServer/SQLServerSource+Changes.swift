@@ -10,9 +10,11 @@ extension SQLServerSource {
                 let window = LSNWindow(after: after, through: upTo)
                 guard case .read(let from) = try range(window, of: capture, connection) else { return upTo }
                 let sql = Self.windowEndSQL(entry)
-                let row = try connection.query(
-                    sql, [.binary(from.bytes), .binary(upTo.bytes), .int(Int64(max(maxRows, 1)))]
-                ).rows().first
+                let row = try database.data(connection) {
+                    try connection.query(
+                        sql, [.binary(from.bytes), .binary(upTo.bytes), .int(Int64(max(maxRows, 1)))]
+                    ).rows().first
+                }
                 return try row?[0].lsn() ?? upTo
             }
         }
@@ -64,7 +66,10 @@ extension SQLServerSource {
             try reading(capture, connection) { entry in
                 guard let from = try start(window, of: capture, connection) else { return }
                 do {
-                    guard try read(capture, entry, from, window, blockRows, connection, push) else { return }
+                    let isRead = try database.data(connection) {
+                        try read(capture, entry, from, window, blockRows, connection, push)
+                    }
+                    guard isRead else { return }
                 } catch let error as ODBCError where error.errorClass != .transient && error.errorClass != .cancelled {
                     // The function refuses a range of which cleanup has taken a part meanwhile.
                     try requireKept(from, window, of: capture, connection)
@@ -226,14 +231,16 @@ extension SQLServerSource {
                 guard let table = entry.source else { throw CaptureProblem.noSource(capture.instance).error }
                 let columns = try Self.expressions(capture, entry, of: "s")
                 try Self.snapshotIfAllowed(connection) {
-                    let cursor = try connection.query(
-                        "SELECT \(columns) FROM \(table) AS s", options: .init(rowsPerBlock: blockRows))
-                    let decoder = SQLServerRowDecoder(
-                        table: capture.table, columns: capture.columns, key: capture.key, first: 0)
-                    while try cursor.fetch() {
-                        var batch = RowBatch(columns: capture.columns, reserving: cursor.count)
-                        try decoder.decode(cursor, into: &batch.columns) { _ in .zero }
-                        guard push(batch) else { return }
+                    try database.data(connection) {
+                        let cursor = try connection.query(
+                            "SELECT \(columns) FROM \(table) AS s", options: .init(rowsPerBlock: blockRows))
+                        let decoder = SQLServerRowDecoder(
+                            table: capture.table, columns: capture.columns, key: capture.key, first: 0)
+                        while try cursor.fetch() {
+                            var batch = RowBatch(columns: capture.columns, reserving: cursor.count)
+                            try decoder.decode(cursor, into: &batch.columns) { _ in .zero }
+                            guard push(batch) else { return }
+                        }
                     }
                 }
             }

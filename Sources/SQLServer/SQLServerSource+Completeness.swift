@@ -30,7 +30,7 @@ extension SQLServerSource {
                 defer { _ = try? connection.execute("IF OBJECT_ID(N'tempdb..#unseen') IS NOT NULL DROP TABLE #unseen") }
                 let minLSN = try Self.minLSN(capture, connection)
                 guard minLSN > .zero,
-                    var unseen = try Self.collectUnseen(capture, table, changes, minLSN, connection)
+                    var unseen = try collectUnseen(capture, table, changes, minLSN, connection)
                 else { return nil }
                 let mark = try Self.mark(connection)
                 let beganEmpty = try Self.beganEmpty(capture, table, connection)
@@ -39,12 +39,14 @@ extension SQLServerSource {
                     guard ContinuousClock.now < deadline else { return nil }
                     Thread.sleep(forTimeInterval: Self.catchUpPoll)
                     guard beganEmpty else { continue }
-                    guard let now = try Self.collectUnseen(capture, table, changes, minLSN, connection) else {
+                    guard let now = try collectUnseen(capture, table, changes, minLSN, connection) else {
                         return nil
                     }
                     unseen = now
                 }
-                let hasOlderRows = try Self.hasOlderRows(capture, entry, changes, minLSN, connection)
+                let hasOlderRows = try database.data(connection) {
+                    try Self.hasOlderRows(capture, entry, changes, minLSN, connection)
+                }
                 let isKept = try Self.minLSN(capture, connection) == minLSN
                 return !hasOlderRows && isKept ? minLSN : nil
             }
@@ -77,19 +79,19 @@ extension SQLServerSource {
     }
 
     /// Puts the keys of rows without a change into `#unseen`, and counts them; `nil` when there are too many.
-    private static func collectUnseen(
+    private func collectUnseen(
         _ capture: Capture, _ table: ObjectName, _ changes: ObjectName, _ minLSN: LSN, _ connection: Connection
     ) throws -> Int64? {
         try connection.execute("IF OBJECT_ID(N'tempdb..#unseen') IS NOT NULL DROP TABLE #unseen")
-        try connection.execute(
-            """
-            SELECT TOP (\(unseenRows + 1)) \(list(capture.key, of: "s")) INTO #unseen FROM \(table) AS s
+        let sql = """
+            SELECT TOP (\(Self.unseenRows + 1)) \(Self.list(capture.key, of: "s")) INTO #unseen FROM \(table) AS s
             WHERE NOT EXISTS (
                 SELECT 1 FROM \(changes) AS c WHERE c.[__$start_lsn] >= \(minLSN) AND c.[__$operation] IN (2, 4)
-                    AND \(equal(capture.key, "c", "s")))
-            """)
+                    AND \(Self.equal(capture.key, "c", "s")))
+            """
+        try database.data(connection) { _ = try connection.execute(sql) }
         let count = try connection.scalar("SELECT COUNT_BIG(*) FROM #unseen").int64 ?? 0
-        return count <= unseenRows ? count : nil
+        return count <= Self.unseenRows ? count : nil
     }
 
     /// Whether a row still has no change, or the first change of one is no insert.

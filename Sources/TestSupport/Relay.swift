@@ -61,9 +61,12 @@ package final class Relay: Sendable {
     /// Copies one direction, on a thread of its own, until it ends; then ends the other. The descriptors stay open for
     /// the process's life, so that their numbers are nobody else's.
     ///
-    /// - Parameter pass: hands on what came, piece by piece, with `send`; `false` ends both directions.
+    /// - Parameters:
+    ///   - ended: told when it has ended.
+    ///   - pass: hands on what came, piece by piece, with `send`; `false` ends both directions.
     package static func pump(
-        _ from: Int32, _ to: Int32, pass: @escaping @Sendable (_ bytes: ArraySlice<UInt8>) -> Bool
+        _ from: Int32, _ to: Int32, ended: @escaping @Sendable () -> Void = {},
+        pass: @escaping @Sendable (_ bytes: ArraySlice<UInt8>) -> Bool
     ) {
         Thread {
             var buffer = [UInt8](repeating: 0, count: 1 << 16)
@@ -73,6 +76,7 @@ package final class Relay: Sendable {
             }
             end(from)
             end(to)
+            ended()
         }.start()
     }
 

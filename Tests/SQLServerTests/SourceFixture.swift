@@ -22,7 +22,7 @@ struct SQLServerSourceFixture: SourceFixture {
     /// - Parameters:
     ///   - tables: `CREATE TABLE` statements and their keys, by name.
     ///   - first: statements run before the tables are created.
-    ///   - before: statements run before capture is enabled on a table.
+    ///   - before: statements run before capture is enabled on the tables.
     ///   - excluded: as `SQLServerSource.Options.excludedColumns`.
     static func with(
         _ tables: [(name: String, sql: String, key: [String])], excluded: Set<String> = [],
@@ -39,17 +39,19 @@ struct SQLServerSourceFixture: SourceFixture {
                 database: database, sqlServer: source, plain: plain, standIn: standIn, log: log)
             try await standIn.enable()
             for statement in first { try await fixture.execute(statement) }
-            for table in tables {
-                try await fixture.execute(table.sql)
-                for statement in before { try await fixture.execute(statement) }
-                try await standIn.enable(table.name, key: table.key)
-            }
+            for table in tables { try await fixture.execute(table.sql) }
+            for statement in before { try await fixture.execute(statement) }
+            for table in tables { try await standIn.enable(table.name, key: table.key) }
             try await body(fixture)
         }
     }
 
     /// With the sample tables.
-    static func withShop(_ body: (SQLServerSourceFixture) async throws -> Void) async throws {
+    ///
+    /// - Parameter before: statements run before capture is enabled on them.
+    static func withShop(
+        before: [String] = [], _ body: (SQLServerSourceFixture) async throws -> Void
+    ) async throws {
         try await with(
             [
                 (
@@ -74,7 +76,7 @@ struct SQLServerSourceFixture: SourceFixture {
                         paid_amount decimal(18, 2) NULL, paid_at datetime2(3) NULL)
                     """, ["payment_id"]
                 ),
-            ], body)
+            ], before: before, body)
     }
 
     func execute(_ sql: String) async throws {

@@ -1,6 +1,7 @@
 import ContractTests
 import Foundation
 import Logging
+import ODBC
 import Synchronization
 import TestSupport
 import Testing
@@ -26,10 +27,13 @@ struct WholePipelineTests {
     private static let all = shipped + ["examples/projections/customer_lifetime_value"]
 
     /// Runs `body` with both databases and a state directory.
+    ///
+    /// - Parameter before: statements run before capture is enabled.
     private func withDatabases(
+        before: [String] = [],
         _ body: (SQLServerSourceFixture, SQLServerServingFixture, URL) async throws -> Void
     ) async throws {
-        try await SQLServerSourceFixture.withShop { source in
+        try await SQLServerSourceFixture.withShop(before: before) { source in
             try await SQLServerServingFixture.run { serving in
                 let state = URL.temporaryDirectory.appending(path: "tidemark-\(UUID().uuidString)")
                 defer { try? FileManager.default.removeItem(at: state) }
@@ -44,6 +48,33 @@ struct WholePipelineTests {
             try await PipelineContract.check(
                 source: source, serving: serving, definitions: Self.definitions(Self.all), state: state, seed: seed,
                 length: .init(rounds: 3, transactionsPerRound: 15))
+        }
+    }
+
+    @Test("keeps them when the tables have rows older than change data capture")
+    func olderRows() async throws {
+        let seed = UInt64.random(in: 1...999_999)
+        let older = 25
+        let before = PipelineContract.statements(seed: seed, transactions: older) { SQLServer.literal($0) }
+        try await withDatabases(before: before) { source, serving, state in
+            try await PipelineContract.check(
+                source: source, serving: serving, definitions: Self.definitions(Self.all), state: state, seed: seed,
+                length: .init(rounds: 2, transactionsPerRound: 12), older: older)
+            #expect(try serving.count("dbo.stg_cdc_orders WHERE op = 2") > 0)
+        }
+    }
+
+    @Test("keeps them when either database is taken away until the log says so, and comes back")
+    func outage() async throws {
+        try await withDatabases { source, serving, _ in
+            let runner = try OutageRunner(source: source, serving: serving)
+            try await PipelineContract.check(
+                source: source, serving: serving, definitions: Self.definitions(Self.shipped),
+                state: URL(filePath: runner.place.file("unused")), seed: .random(in: 1...999_999),
+                length: .init(rounds: 3, transactionsPerRound: 8), runner: runner)
+            #expect(runner.outages == 2)
+            let verified = try await runner.place.run("verify")
+            #expect(verified.end == .exit(0), "\(verified.output)\(verified.errors)")
         }
     }
 
@@ -116,6 +147,83 @@ private final class ProcessRunner: PipelineContract.Runner {
         guard let process = running.withLock({ $0.take() }) else { return }
         guard !isLast else { return try await process.stop() }
         try await process.process.killAndWait()
+    }
+}
+
+/// `tidemark run` as one process, one of whose databases is away between rounds until the log shows the error that is
+/// recorded at the third failure.
+///
+/// The database is set offline, which ends its connections. Babelfish cannot; there a relay stands for it, which cuts
+/// them and lets nobody through.
+private final class OutageRunner: PipelineContract.Runner {
+    let place: Workplace
+    private let lines: (source: Proxy, serving: Proxy)?
+    private let source: SQLServerSourceFixture
+    private let serving: SQLServerServingFixture
+    private let state = Mutex<(process: Workplace.Running?, outages: Int)>((nil, 0))
+
+    var outages: Int { state.withLock { $0.outages } }
+
+    init(source: SQLServerSourceFixture, serving: SQLServerServingFixture) throws {
+        self.source = source
+        self.serving = serving
+        var dsns = (source: source.database.dsn, serving: try serving.dsn)
+        if serving.isBabelfish {
+            let addresses = try (#require(TestServer.source?.address), #require(TestServer.serving?.address))
+            let lines = try (
+                source: Proxy(to: addresses.0.host, port: addresses.0.port),
+                serving: Proxy(to: addresses.1.host, port: addresses.1.port)
+            )
+            dsns.source = try #require(TestServer.source).dsn(
+                database: source.database.name, through: lines.source.port)
+            dsns.serving = try #require(TestServer.serving).dsn(database: serving.name, through: lines.serving.port)
+            self.lines = lines
+        } else {
+            lines = nil
+        }
+        place = try Workplace(environment: ["SOURCE_DSN": dsns.source.text, "SERVING_DSN": dsns.serving.text])
+    }
+
+    func start() async throws {
+        guard state.withLock({ $0.process == nil }) else { return }
+        let process = try place.start("run")
+        state.withLock { $0.process = process }
+        try await process.logs("running")
+    }
+
+    func stop(isLast: Bool) async throws {
+        guard let process = state.withLock({ $0.process }) else { return }
+        guard !isLast else { return try await process.stop() }
+        let number = state.withLock { state in
+            state.outages += 1
+            return state.outages
+        }
+        let isSource = number == 1
+        try await take(away: true, isSource)
+        // Login timeouts included, of which some drivers make use even when nobody is there.
+        try await process.logs(isSource ? "the source does not answer" : "projection failed", within: .seconds(180))
+        try await take(away: false, isSource)
+    }
+
+    private func take(away: Bool, _ isSource: Bool) async throws {
+        if let lines {
+            let line = isSource ? lines.source : lines.serving
+            if away { line.down() } else { line.up() }
+            return
+        }
+        let server = try #require(isSource ? TestServer.source : TestServer.serving)
+        let name = isSource ? source.database.name : serving.name
+        let master = try SQLServerDatabase(server.target(database: "master"), role: "test")
+        let state = away ? "OFFLINE WITH ROLLBACK IMMEDIATE" : "ONLINE"
+        try await master.run { connection in
+            _ = try connection.execute("ALTER DATABASE \(quoted(name)) SET \(state)")
+        }
+        guard !away else { return }
+        // The tests' own connections have gone with it.
+        try await eventually("the database is back") {
+            if isSource { return (try? await source.execute("SELECT 1")) != nil }
+            return (try? await serving.serving.projections()) != nil
+        }
     }
 }
 
