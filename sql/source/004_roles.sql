@@ -9,7 +9,7 @@
 SET NOCOUNT ON;
 
 -- A login without control of the database, such as the pipeline's own, leaves the roles as they are.
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0
 BEGIN
     PRINT N'this login may not change roles, so they stay as they are';
     RETURN;
@@ -32,7 +32,7 @@ GO
 -- The captured tables: rows that are older than their capture are read once, and the functions of a capture
 -- return nothing to who may not SELECT its table. And membership of the roles that gate the captures.
 SET NOCOUNT ON;
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
 DECLARE @statement nvarchar(max);
 DECLARE @statements TABLE (position int IDENTITY PRIMARY KEY, body nvarchar(max) NOT NULL);
@@ -65,7 +65,7 @@ GO
 
 -- The pipeline's login, when one is asked for. An existing one keeps its password.
 SET NOCOUNT ON;
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
 DECLARE @login sysname = N'$(PIPELINE_LOGIN)';
 DECLARE @password nvarchar(128) = N'$(PIPELINE_PASSWORD)';
