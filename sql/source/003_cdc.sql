@@ -43,87 +43,50 @@ GO
 -- first. Only for tables nobody else writes to just now, as these.
 SET NOCOUNT ON;
 
+DECLARE @table sysname;
+DECLARE @instance sysname;
+DECLARE @is_empty bit;
 DECLARE @note nvarchar(200);
+DECLARE @statement nvarchar(max);
 
-IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_customers')
+DECLARE sample CURSOR LOCAL STATIC FOR
+SELECT name FROM (VALUES (N'customers'), (N'orders'), (N'payments')) AS tables (name)
+ORDER BY name;
+OPEN sample;
+
+WHILE 1 = 1
 BEGIN
+    FETCH NEXT FROM sample INTO @table;
+    IF @@FETCH_STATUS <> 0 BREAK;
+    SET @instance = N'dbo_' + @table;
+    IF EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = @instance) CONTINUE;
+
     EXEC sys.sp_cdc_enable_table
         @source_schema = N'dbo',
-        @source_name = N'customers',
+        @source_name = @table,
         @role_name = N'cdc_reader',
-        @capture_instance = N'dbo_customers',
+        @capture_instance = @instance,
         @supports_net_changes = 0;
-    PRINT N'enabled capture instance dbo_customers';
+    PRINT N'enabled capture instance ' + @instance;
 
-    IF NOT EXISTS (SELECT 1 FROM dbo.customers WITH (TABLOCK, HOLDLOCK))
-    BEGIN
-        SET @note = (
-            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
-            FROM cdc.change_tables WHERE capture_instance = N'dbo_customers');
-        IF EXISTS (
-            SELECT 1 FROM sys.extended_properties
-            WHERE major_id = OBJECT_ID(N'dbo.customers') AND minor_id = 0 AND name = N'tidemark_captured_empty')
-            EXEC sys.sp_dropextendedproperty
-                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
-                @level1type = N'TABLE', @level1name = N'customers';
-        EXEC sys.sp_addextendedproperty
-            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
-            @level1type = N'TABLE', @level1name = N'customers';
-    END;
-END;
+    SET @statement = N'SET @is_empty = CASE WHEN EXISTS (SELECT 1 FROM dbo.' + QUOTENAME(@table)
+        + N' WITH (TABLOCK, HOLDLOCK)) THEN 0 ELSE 1 END;';
+    EXEC sys.sp_executesql @statement, N'@is_empty bit OUTPUT', @is_empty = @is_empty OUTPUT;
+    IF @is_empty = 0 CONTINUE;
 
-IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_orders')
-BEGIN
-    EXEC sys.sp_cdc_enable_table
-        @source_schema = N'dbo',
-        @source_name = N'orders',
-        @role_name = N'cdc_reader',
-        @capture_instance = N'dbo_orders',
-        @supports_net_changes = 0;
-    PRINT N'enabled capture instance dbo_orders';
-
-    IF NOT EXISTS (SELECT 1 FROM dbo.orders WITH (TABLOCK, HOLDLOCK))
-    BEGIN
-        SET @note = (
-            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
-            FROM cdc.change_tables WHERE capture_instance = N'dbo_orders');
-        IF EXISTS (
-            SELECT 1 FROM sys.extended_properties
-            WHERE major_id = OBJECT_ID(N'dbo.orders') AND minor_id = 0 AND name = N'tidemark_captured_empty')
-            EXEC sys.sp_dropextendedproperty
-                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
-                @level1type = N'TABLE', @level1name = N'orders';
-        EXEC sys.sp_addextendedproperty
-            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
-            @level1type = N'TABLE', @level1name = N'orders';
-    END;
-END;
-
-IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_payments')
-BEGIN
-    EXEC sys.sp_cdc_enable_table
-        @source_schema = N'dbo',
-        @source_name = N'payments',
-        @role_name = N'cdc_reader',
-        @capture_instance = N'dbo_payments',
-        @supports_net_changes = 0;
-    PRINT N'enabled capture instance dbo_payments';
-
-    IF NOT EXISTS (SELECT 1 FROM dbo.payments WITH (TABLOCK, HOLDLOCK))
-    BEGIN
-        SET @note = (
-            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
-            FROM cdc.change_tables WHERE capture_instance = N'dbo_payments');
-        IF EXISTS (
-            SELECT 1 FROM sys.extended_properties
-            WHERE major_id = OBJECT_ID(N'dbo.payments') AND minor_id = 0 AND name = N'tidemark_captured_empty')
-            EXEC sys.sp_dropextendedproperty
-                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
-                @level1type = N'TABLE', @level1name = N'payments';
-        EXEC sys.sp_addextendedproperty
-            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
-            @level1type = N'TABLE', @level1name = N'payments';
-    END;
+    SET @note = (
+        SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
+        FROM cdc.change_tables WHERE capture_instance = @instance);
+    IF EXISTS (
+        SELECT 1 FROM sys.extended_properties
+        WHERE class = 1 AND major_id = OBJECT_ID(N'dbo.' + QUOTENAME(@table)) AND minor_id = 0
+            AND name = N'tidemark_captured_empty')
+        EXEC sys.sp_dropextendedproperty
+            @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
+            @level1type = N'TABLE', @level1name = @table;
+    EXEC sys.sp_addextendedproperty
+        @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
+        @level1type = N'TABLE', @level1name = @table;
 END;
 GO
 
