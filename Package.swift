@@ -103,7 +103,7 @@ let package = Package(
                 "Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
                 .product(name: "Logging", package: "swift-log"),
             ],
-            exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInDatabase.sql"],
+            exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInProcedures.sql"],
             swiftSettings: swift),
         .testTarget(name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift),
         .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC", "TestSupport"], swiftSettings: swift),

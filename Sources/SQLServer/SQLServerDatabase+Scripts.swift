@@ -94,6 +94,18 @@ public struct SQLServerBootstrap: Sendable {
             .apply(script: script.text, name: script.name, variables: variables)
     }
 
+    /// Whether change data capture is off in the database, as far as the login can tell.
+    public func isCaptureOff() async throws -> Bool {
+        try await SQLServerDatabase(dsn, role: role).run { connection in
+            try connection.scalar(
+                """
+                SELECT COUNT(*) FROM sys.databases
+                WHERE database_id = DB_ID() AND is_cdc_enabled = 0 AND OBJECT_ID(N'cdc.change_tables') IS NULL
+                """
+            ).int64 == 1
+        }
+    }
+
     /// Tables of the database that are none of SQL Server's own, `schema.table` with their columns in order.
     public func tables() async throws -> [String: [String]] {
         let rows = try await SQLServerDatabase(dsn, role: role).run { connection in

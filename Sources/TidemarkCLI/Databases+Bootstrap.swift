@@ -30,6 +30,7 @@ extension Databases {
                 "no table of \(settings.source) has a primary key and is captured; give one to those to capture")
         }
         done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
+        if let trouble = try await source.trouble() { done.append("source: \(trouble.error)") }
 
         let serving: any ServingStore
         var roles: (() async throws -> [String])?
@@ -87,23 +88,40 @@ extension Databases {
 
     // MARK: SQL Server
 
-    /// Makes the sample shop in a source that has no tables, or is that shop. In any other nothing is touched: what
-    /// is captured there, and who may read it, is its owner's choice.
+    /// Makes the sample shop in a source that has no tables, or is that shop.
+    ///
+    /// In any other what is captured is its owner's choice. There an administrator's login, given for bootstrap, makes
+    /// the pipeline's, lets it read what is captured, and sets the capture job's interval; without one nothing is touched.
+    ///
+    /// - Throws: `TidemarkError.unavailable` when such a source has change data capture off.
     private static func bootstrapSource(_ dsn: SQLServerDSN, _ settings: Settings) async throws -> [String] {
         var variables = login(of: settings.source, isOther: settings.bootstrapSource != nil)
         variables["CAPTURE_POLLING_SECONDS"] = "\(settings.capturePolling.components.seconds)"
-        let scripts = try SQLServerBootstrap(dsn, role: "source", variables: variables)
-        var done = try await scripts.createDatabase(Scripts.source.creation)
-        let tables = try await scripts.tables()
-        guard tables.allSatisfy({ Workload.columns[$0.key] == $0.value }) else {
-            return done.map { "source: \($0)" }
-                + [
-                    "source: holds tables of its own, so nothing was changed there; docs/sql-server.md says what it needs"
-                ]
+        let bootstrap = try SQLServerBootstrap(dsn, role: "source", variables: variables)
+        let scripts = Scripts.source
+        var done = try await bootstrap.createDatabase(scripts.creation)
+        let isSample = try await bootstrap.tables().allSatisfy { Workload.columns[$0.key] == $0.value }
+        var applied: [Scripts.Script] = []
+        if isSample {
+            applied = scripts.tables + [scripts.roles] + scripts.data
+        } else if try await bootstrap.isCaptureOff() {
+            throw TidemarkError.unavailable(
+                """
+                change data capture is off in \(settings.source), which holds tables of its own: there it is for their \
+                owner to enable, with sys.sp_cdc_enable_db and sys.sp_cdc_enable_table; docs/sql-server.md shows how
+                """)
+        } else if settings.bootstrapSource == nil {
+            done.append(
+                """
+                holds tables of its own, so nothing was changed there; with \(SettingKey.bootstrapSourceDSN.variable), an \
+                administrator's, bootstrap makes the login of \(SettingKey.sourceDSN.variable), grants it what the \
+                pipeline needs, and sets the capture job's interval
+                """)
+        } else {
+            done.append("holds tables of its own, which were left as they are")
+            applied = [scripts.roles] + (scripts.captureJob.map { [$0] } ?? [])
         }
-        for script in Scripts.source.tables + [Scripts.source.roles] + Scripts.source.data {
-            done += try await scripts.apply(script)
-        }
+        for script in applied { done += try await bootstrap.apply(script) }
         return done.map { "source: \($0)" }
     }
 

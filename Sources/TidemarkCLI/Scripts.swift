@@ -15,8 +15,11 @@ enum Scripts {
         let creation: Script
         let tables: [Script]
         let roles: Script
-        /// Applied last.
+        /// Applied last, in this order.
         let data: [Script]
+
+        /// What sets the capture job's interval; `nil` for a serving database.
+        var captureJob: Script? { data.first { $0.name.hasSuffix("_capture_job.sql") } }
 
         init(_ folder: String) {
             let scripts = all(folder)

@@ -136,10 +136,10 @@ final class CommitCuttingProxy: Sendable {
         let next = NextCut()
         self.next = next
         relay = try Relay(to: target.host, port: target.port) { client, server in
-            let packets = Packets()
+            let packets = TDSPackets()
             Relay.pump(client, server) { bytes in
                 packets.take(bytes).allSatisfy { packet in
-                    let cut = Packets.isCommit(packet) ? next.take() : nil
+                    let cut = TDSPackets.isCommit(packet) ? next.take() : nil
                     guard cut != .before, Relay.send(packet, to: server) else { return false }
                     guard cut == .after else { return true }
                     // The client hears nothing more; the server commits before it sees the end.
@@ -159,36 +159,4 @@ final class CommitCuttingProxy: Sendable {
     func arm(_ cut: Cut) { next.state.withLock { $0.cut = cut } }
 
     var cutCount: Int { next.state.withLock { $0.count } }
-}
-
-/// Puts a client's packets together from the pieces that arrive.
-private final class Packets: Sendable {
-    private let waiting = Mutex<[UInt8]>([])
-
-    /// The packets that are whole with these bytes.
-    func take(_ bytes: ArraySlice<UInt8>) -> [[UInt8]] {
-        waiting.withLock { waiting in
-            waiting += bytes
-            var packets: [[UInt8]] = []
-            while let length = Self.length(waiting), waiting.count >= length {
-                packets.append(Array(waiting[..<length]))
-                waiting.removeFirst(length)
-            }
-            return packets
-        }
-    }
-
-    /// Bytes of the packet or, while the login is encrypted, of the TLS record that `bytes` begins with.
-    private static func length(_ bytes: [UInt8]) -> Int? {
-        guard bytes.count >= 8 else { return nil }
-        return (20...23).contains(bytes[0])
-            ? 5 + (Int(bytes[3]) << 8 | Int(bytes[4])) : max(8, Int(bytes[2]) << 8 | Int(bytes[3]))
-    }
-
-    static func isCommit(_ bytes: [UInt8]) -> Bool {
-        // 8 bytes of packet header; then headers, whose length comes first; then the request type.
-        guard bytes.count > 12, bytes[0] == 14 else { return false }
-        let headers = Int(bytes[8]) | Int(bytes[9]) << 8
-        return bytes.count > 9 + headers && bytes[8 + headers] == 7
-    }
 }

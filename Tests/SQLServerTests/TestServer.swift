@@ -125,10 +125,13 @@ struct TestServer: Sendable {
     }
 
     /// Runs `body` with a new, empty database, and drops it.
+    ///
+    /// - Parameter isThere: `false` for one that `body` creates.
     func withDatabase<Result>(
-        prefix: String, _ body: (TestDatabase) async throws -> Result
+        prefix: String, isThere: Bool = true, _ body: (TestDatabase) async throws -> Result
     ) async throws -> Result {
-        let database = try await createDatabase(prefix: prefix)
+        let database = try await nameDatabase(prefix: prefix)
+        if isThere { try await database.create() }
         do {
             let result = try await body(database)
             try await database.drop()
@@ -143,11 +146,17 @@ struct TestServer: Sendable {
     ///
     /// - Parameter prefix: begins with `tm_`, so that databases of tests that were killed are recognised.
     func createDatabase(prefix: String) async throws -> TestDatabase {
+        let database = try await nameDatabase(prefix: prefix)
+        try await database.create()
+        return database
+    }
+
+    /// A database that there is not.
+    private func nameDatabase(prefix: String) async throws -> TestDatabase {
         let master = try SQLServerDatabase(target(database: "master"), role: "test")
         let name = "\(prefix)\(UInt64.random(in: 0 ... .max), radix: 36)"
-        let isBabelfish = try await Self.isBabelfish(master)
-        try await Self.oneAtATime(master, ["CREATE DATABASE \(quoted(name))"])
-        return TestDatabase(server: self, master: master, name: name, isBabelfish: isBabelfish)
+        return TestDatabase(
+            server: self, master: master, name: name, isBabelfish: try await Self.isBabelfish(master))
     }
 
     /// Whether the server is Babelfish, which lacks some of SQL Server.
@@ -225,12 +234,27 @@ struct TestDatabase: Sendable {
         try SQLServerDatabase(server.target(database: name), role: role)
     }
 
+    fileprivate func create() async throws {
+        try await TestServer.oneAtATime(master, ["CREATE DATABASE \(quoted(name))"])
+    }
+
+    /// Whether the server has it.
+    func isThere() async throws -> Bool {
+        try await master.run { [name] connection in
+            try connection.scalar("SELECT COUNT(*) FROM sys.databases WHERE name = ?", [.string(name)]).int64 == 1
+        }
+    }
+
     func drop() async throws {
-        let end = isBabelfish ? [] : ["ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE"]
-        try await TestServer.oneAtATime(master, end + ["DROP DATABASE \(quoted(name))"])
+        if try await isThere() { try await dropDatabase() }
         // Not before: on Babelfish a login cannot go while a database has granted it something.
         try await TestServer.oneAtATime(
             master, ["IF SUSER_ID(\(literal(loginName))) IS NOT NULL DROP LOGIN \(quoted(loginName))"])
+    }
+
+    private func dropDatabase() async throws {
+        let end = isBabelfish ? [] : ["ALTER DATABASE \(quoted(name)) SET SINGLE_USER WITH ROLLBACK IMMEDIATE"]
+        try await TestServer.oneAtATime(master, end + ["DROP DATABASE \(quoted(name))"])
     }
 }
 

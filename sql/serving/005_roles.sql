@@ -8,7 +8,7 @@
 SET NOCOUNT ON;
 
 -- A login without control of the database, such as the pipeline's own, leaves the roles as they are.
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0
 BEGIN
     PRINT N'this login may not change roles, so they stay as they are';
     RETURN;
@@ -30,7 +30,7 @@ GRANT CREATE TABLE TO tidemark_writer;
 GO
 
 SET NOCOUNT ON;
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
 IF DATABASE_PRINCIPAL_ID(N'tidemark_viewer') IS NULL
 BEGIN
@@ -68,7 +68,7 @@ GO
 
 -- The pipeline's login, when one is asked for. An existing one keeps its password.
 SET NOCOUNT ON;
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
 DECLARE @login sysname = N'$(PIPELINE_LOGIN)';
 DECLARE @password nvarchar(128) = N'$(PIPELINE_PASSWORD)';

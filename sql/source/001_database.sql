@@ -21,13 +21,20 @@ BEGIN
     EXEC sys.sp_executesql @statement;
 
     -- Writers and the pipeline's first read of the tables then do not wait for each other. Azure SQL Database
-    -- (engine edition 5) has both settings on from the start and cannot set them from master.
+    -- (engine edition 5) has both settings on from the start and cannot set them from master; elsewhere a new database
+    -- has them where model has.
     IF CONVERT(int, SERVERPROPERTY('EngineEdition')) <> 5
     BEGIN
-        SET @statement = N'ALTER DATABASE ' + QUOTENAME(@database) + N' SET READ_COMMITTED_SNAPSHOT ON;';
-        EXEC sys.sp_executesql @statement;
-        SET @statement = N'ALTER DATABASE ' + QUOTENAME(@database) + N' SET ALLOW_SNAPSHOT_ISOLATION ON;';
-        EXEC sys.sp_executesql @statement;
+        IF EXISTS (SELECT 1 FROM sys.databases WHERE name = @database AND is_read_committed_snapshot_on = 0)
+        BEGIN
+            SET @statement = N'ALTER DATABASE ' + QUOTENAME(@database) + N' SET READ_COMMITTED_SNAPSHOT ON;';
+            EXEC sys.sp_executesql @statement;
+        END;
+        IF EXISTS (SELECT 1 FROM sys.databases WHERE name = @database AND snapshot_isolation_state = 0)
+        BEGIN
+            SET @statement = N'ALTER DATABASE ' + QUOTENAME(@database) + N' SET ALLOW_SNAPSHOT_ISOLATION ON;';
+            EXEC sys.sp_executesql @statement;
+        END;
     END;
 
     PRINT N'created database ' + @database;

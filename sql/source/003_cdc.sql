@@ -1,6 +1,6 @@
 -- Change data capture on the database and on the sample tables, read through the gating role cdc_reader.
 --
---   sqlcmd -S host -U admin -b -d shop -v CAPTURE_POLLING_SECONDS=1 -i sql/source/003_cdc.sql
+--   sqlcmd -S host -U admin -b -d shop -i sql/source/003_cdc.sql
 --
 -- For tables of your own, do the same by hand: docs/sql-server.md.
 --
@@ -43,169 +43,49 @@ GO
 -- first. Only for tables nobody else writes to just now, as these.
 SET NOCOUNT ON;
 
+DECLARE @table sysname;
+DECLARE @instance sysname;
+DECLARE @is_empty bit;
 DECLARE @note nvarchar(200);
+DECLARE @statement nvarchar(max);
 
-IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_customers')
+DECLARE sample CURSOR LOCAL STATIC FOR
+SELECT name FROM (VALUES (N'customers'), (N'orders'), (N'payments')) AS tables (name)
+ORDER BY name;
+OPEN sample;
+
+WHILE 1 = 1
 BEGIN
+    FETCH NEXT FROM sample INTO @table;
+    IF @@FETCH_STATUS <> 0 BREAK;
+    SET @instance = N'dbo_' + @table;
+    IF EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = @instance) CONTINUE;
+
     EXEC sys.sp_cdc_enable_table
         @source_schema = N'dbo',
-        @source_name = N'customers',
+        @source_name = @table,
         @role_name = N'cdc_reader',
-        @capture_instance = N'dbo_customers',
+        @capture_instance = @instance,
         @supports_net_changes = 0;
-    PRINT N'enabled capture instance dbo_customers';
+    PRINT N'enabled capture instance ' + @instance;
 
-    IF NOT EXISTS (SELECT 1 FROM dbo.customers WITH (TABLOCK, HOLDLOCK))
-    BEGIN
-        SET @note = (
-            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
-            FROM cdc.change_tables WHERE capture_instance = N'dbo_customers');
-        IF EXISTS (
-            SELECT 1 FROM sys.extended_properties
-            WHERE major_id = OBJECT_ID(N'dbo.customers') AND minor_id = 0 AND name = N'tidemark_captured_empty')
-            EXEC sys.sp_dropextendedproperty
-                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
-                @level1type = N'TABLE', @level1name = N'customers';
-        EXEC sys.sp_addextendedproperty
-            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
-            @level1type = N'TABLE', @level1name = N'customers';
-    END;
-END;
+    SET @statement = N'SET @is_empty = CASE WHEN EXISTS (SELECT 1 FROM dbo.' + QUOTENAME(@table)
+        + N' WITH (TABLOCK, HOLDLOCK)) THEN 0 ELSE 1 END;';
+    EXEC sys.sp_executesql @statement, N'@is_empty bit OUTPUT', @is_empty = @is_empty OUTPUT;
+    IF @is_empty = 0 CONTINUE;
 
-IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_orders')
-BEGIN
-    EXEC sys.sp_cdc_enable_table
-        @source_schema = N'dbo',
-        @source_name = N'orders',
-        @role_name = N'cdc_reader',
-        @capture_instance = N'dbo_orders',
-        @supports_net_changes = 0;
-    PRINT N'enabled capture instance dbo_orders';
-
-    IF NOT EXISTS (SELECT 1 FROM dbo.orders WITH (TABLOCK, HOLDLOCK))
-    BEGIN
-        SET @note = (
-            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
-            FROM cdc.change_tables WHERE capture_instance = N'dbo_orders');
-        IF EXISTS (
-            SELECT 1 FROM sys.extended_properties
-            WHERE major_id = OBJECT_ID(N'dbo.orders') AND minor_id = 0 AND name = N'tidemark_captured_empty')
-            EXEC sys.sp_dropextendedproperty
-                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
-                @level1type = N'TABLE', @level1name = N'orders';
-        EXEC sys.sp_addextendedproperty
-            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
-            @level1type = N'TABLE', @level1name = N'orders';
-    END;
-END;
-
-IF NOT EXISTS (SELECT 1 FROM cdc.change_tables WHERE capture_instance = N'dbo_payments')
-BEGIN
-    EXEC sys.sp_cdc_enable_table
-        @source_schema = N'dbo',
-        @source_name = N'payments',
-        @role_name = N'cdc_reader',
-        @capture_instance = N'dbo_payments',
-        @supports_net_changes = 0;
-    PRINT N'enabled capture instance dbo_payments';
-
-    IF NOT EXISTS (SELECT 1 FROM dbo.payments WITH (TABLOCK, HOLDLOCK))
-    BEGIN
-        SET @note = (
-            SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
-            FROM cdc.change_tables WHERE capture_instance = N'dbo_payments');
-        IF EXISTS (
-            SELECT 1 FROM sys.extended_properties
-            WHERE major_id = OBJECT_ID(N'dbo.payments') AND minor_id = 0 AND name = N'tidemark_captured_empty')
-            EXEC sys.sp_dropextendedproperty
-                @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
-                @level1type = N'TABLE', @level1name = N'payments';
-        EXEC sys.sp_addextendedproperty
-            @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
-            @level1type = N'TABLE', @level1name = N'payments';
-    END;
-END;
-GO
-
--- The capture job's pause between two scans of the log, 5 s by default: most of the latency a reader of the
--- projections sees. A changed value holds from the job's next start:
--- learn.microsoft.com/sql/relational-databases/system-stored-procedures/sys-sp-cdc-change-job-transact-sql
---
--- Nothing here fails the script: changes are captured with any interval.
-SET NOCOUNT ON;
-
-DECLARE @wanted bigint = CONVERT(bigint, N'$(CAPTURE_POLLING_SECONDS)');
-
--- Azure SQL Database has a scheduler in place of SQL Server Agent; it scans every 20 s, and that cannot be set.
-IF CONVERT(int, SERVERPROPERTY('EngineEdition')) = 5
-BEGIN
-    PRINT N'Azure SQL Database schedules the capture itself; its interval cannot be set';
-END
-ELSE
-BEGIN
-    DECLARE @jobs TABLE (
-        job_id          uniqueidentifier NULL,
-        job_type        nvarchar(20)     NULL,
-        job_name        sysname          NULL,
-        maxtrans        int              NULL,
-        maxscans        int              NULL,
-        continuous      bit              NULL,
-        pollinginterval bigint           NULL,
-        retention       bigint           NULL,
-        threshold       bigint           NULL
-    );
-    DECLARE @current bigint;
-    DECLARE @is_continuous bit;
-
-    BEGIN TRY
-        INSERT INTO @jobs
-        EXEC sys.sp_cdc_help_jobs;
-    END TRY
-    BEGIN CATCH
-        PRINT N'the jobs cannot be listed: ' + ERROR_MESSAGE();
-    END CATCH;
-
-    SELECT @current = pollinginterval, @is_continuous = continuous
-    FROM @jobs
-    WHERE job_type = N'capture';
-
-    IF @current IS NULL
-    BEGIN
-        -- With transactional replication of the same database, its log reader captures the changes.
-        PRINT N'there is no capture job, so no interval to set';
-    END
-    ELSE IF @current <> @wanted OR @is_continuous = 0
-    BEGIN
-        EXEC sys.sp_cdc_change_job @job_type = N'capture', @continuous = 1, @pollinginterval = @wanted;
-        PRINT N'the capture job now scans the log every ' + CONVERT(nvarchar(20), @wanted) + N' s';
-
-        BEGIN TRY
-            EXEC sys.sp_cdc_stop_job @job_type = N'capture';
-        END TRY
-        BEGIN CATCH
-            PRINT N'the capture job was not stopped: ' + ERROR_MESSAGE();
-        END CATCH;
-
-        -- Stopping takes the job some time, and until then it cannot be started.
-        DECLARE @seconds_left int = 15;
-        DECLARE @reason nvarchar(4000);
-
-        WHILE @seconds_left > 0
-        BEGIN
-            WAITFOR DELAY '00:00:01';
-            BEGIN TRY
-                EXEC sys.sp_cdc_start_job @job_type = N'capture';
-                SET @seconds_left = 0;
-                SET @reason = NULL;
-            END TRY
-            BEGIN CATCH
-                SET @seconds_left = @seconds_left - 1;
-                SET @reason = ERROR_MESSAGE();
-            END CATCH;
-        END;
-
-        IF @reason IS NOT NULL
-            PRINT N'the capture job was not started, so the interval holds from its next start: ' + @reason;
-    END;
+    SET @note = (
+        SELECT capture_instance + N' ' + CONVERT(nvarchar(30), create_date, 126)
+        FROM cdc.change_tables WHERE capture_instance = @instance);
+    IF EXISTS (
+        SELECT 1 FROM sys.extended_properties
+        WHERE class = 1 AND major_id = OBJECT_ID(N'dbo.' + QUOTENAME(@table)) AND minor_id = 0
+            AND name = N'tidemark_captured_empty')
+        EXEC sys.sp_dropextendedproperty
+            @name = N'tidemark_captured_empty', @level0type = N'SCHEMA', @level0name = N'dbo',
+            @level1type = N'TABLE', @level1name = @table;
+    EXEC sys.sp_addextendedproperty
+        @name = N'tidemark_captured_empty', @value = @note, @level0type = N'SCHEMA', @level0name = N'dbo',
+        @level1type = N'TABLE', @level1name = @table;
 END;
 GO

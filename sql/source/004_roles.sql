@@ -9,7 +9,7 @@
 SET NOCOUNT ON;
 
 -- A login without control of the database, such as the pipeline's own, leaves the roles as they are.
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0
 BEGIN
     PRINT N'this login may not change roles, so they stay as they are';
     RETURN;
@@ -29,43 +29,84 @@ GRANT SELECT ON SCHEMA::cdc TO tidemark_reader;
 GRANT VIEW DATABASE STATE TO tidemark_reader;
 GO
 
--- The captured tables: rows that are older than their capture are read once, and the functions of a capture
--- return nothing to who may not SELECT its table. And membership of the roles that gate the captures.
+-- The captured columns: rows that are older than their capture are read once, and the functions of a capture return
+-- nothing to who may not SELECT them. Where all columns of a table are captured, the grant is on the table.
 SET NOCOUNT ON;
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
 DECLARE @statement nvarchar(max);
-DECLARE @statements TABLE (position int IDENTITY PRIMARY KEY, body nvarchar(max) NOT NULL);
-DECLARE @position int = 0;
 
-INSERT INTO @statements (body)
+DECLARE grants CURSOR LOCAL STATIC FOR
+WITH captured AS (
+    SELECT DISTINCT c.object_id AS table_id, c.column_id, c.name
+    FROM cdc.change_tables AS t
+    JOIN cdc.captured_columns AS k ON k.object_id = t.object_id
+    JOIN sys.columns AS c ON c.object_id = t.source_object_id AND c.column_id = k.column_id
+),
+tables AS (
+    SELECT c.object_id AS table_id, COUNT(*) AS columns
+    FROM sys.columns AS c
+    WHERE c.object_id IN (SELECT table_id FROM captured)
+    GROUP BY c.object_id
+)
 SELECT DISTINCT
-    N'GRANT SELECT ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(source_object_id)) + N'.'
-    + QUOTENAME(OBJECT_NAME(source_object_id)) + N' TO tidemark_reader;'
-FROM cdc.change_tables
-WHERE OBJECT_NAME(source_object_id) IS NOT NULL;
-
-INSERT INTO @statements (body)
-SELECT DISTINCT N'ALTER ROLE ' + QUOTENAME(role_name) + N' ADD MEMBER tidemark_reader;'
-FROM cdc.change_tables
-WHERE role_name IS NOT NULL AND role_name <> N'tidemark_reader';
+    N'GRANT SELECT' + CASE
+        WHEN (SELECT COUNT(*) FROM captured AS k WHERE k.table_id = tables.table_id) = tables.columns THEN N''
+        ELSE N' (' + QUOTENAME(captured.name) + N')'
+    END
+    + N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(captured.table_id)) + N'.'
+    + QUOTENAME(OBJECT_NAME(captured.table_id)) + N' TO tidemark_reader;'
+FROM captured
+JOIN tables ON tables.table_id = captured.table_id;
+OPEN grants;
 
 WHILE 1 = 1
 BEGIN
-    SET @statement = NULL;
-    SELECT TOP (1) @position = position, @statement = body
-    FROM @statements
-    WHERE position > @position
-    ORDER BY position;
-
-    IF @statement IS NULL BREAK;
+    FETCH NEXT FROM grants INTO @statement;
+    IF @@FETCH_STATUS <> 0 BREAK;
     EXEC sys.sp_executesql @statement;
+END;
+GO
+
+-- Membership of the roles that gate the captures, with whatever else their owner lets them do. A fixed role, such as
+-- db_owner, lets its members do far more than read, so that is left to the owner.
+SET NOCOUNT ON;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+
+DECLARE @role sysname;
+DECLARE @capture sysname;
+DECLARE @may_join int;
+DECLARE @statement nvarchar(max);
+
+DECLARE gates CURSOR LOCAL STATIC FOR
+SELECT
+    t.role_name, MIN(t.capture_instance),
+    MAX(CASE WHEN p.type = N'R' AND p.is_fixed_role = 0 THEN 1 ELSE 0 END)
+FROM cdc.change_tables AS t
+LEFT JOIN sys.database_principals AS p ON p.principal_id = DATABASE_PRINCIPAL_ID(t.role_name)
+WHERE t.role_name IS NOT NULL AND t.role_name NOT IN (N'tidemark_reader', N'public')
+GROUP BY t.role_name;
+OPEN gates;
+
+WHILE 1 = 1
+BEGIN
+    FETCH NEXT FROM gates INTO @role, @capture, @may_join;
+    IF @@FETCH_STATUS <> 0 BREAK;
+
+    IF @may_join = 1
+    BEGIN
+        SET @statement = N'ALTER ROLE ' + QUOTENAME(@role) + N' ADD MEMBER tidemark_reader;';
+        EXEC sys.sp_executesql @statement;
+    END
+    ELSE
+        PRINT N'capture ' + @capture + N' is gated by ' + @role + N', a fixed role or none of this database, so '
+            + N'tidemark_reader was not made a member: enable the capture anew with another @role_name, or NULL';
 END;
 GO
 
 -- The pipeline's login, when one is asked for. An existing one keeps its password.
 SET NOCOUNT ON;
-IF ISNULL(HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
+IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
 DECLARE @login sysname = N'$(PIPELINE_LOGIN)';
 DECLARE @password nvarchar(128) = N'$(PIPELINE_PASSWORD)';
