@@ -89,19 +89,23 @@ BEGIN
     RETURN result;
 END $$;
 
--- Zero for whoever may not SELECT the source table, or is not in the gating role; NULL until the log has come to where
--- the capture was enabled.
+-- Zero for whoever may not SELECT all captured columns of the source table, or is not in the gating role; NULL until the log
+-- has come to where the capture was enabled.
 CREATE OR REPLACE FUNCTION sys.fn_cdc_get_min_lsn(instance sys.nvarchar) RETURNS sys.varbinary LANGUAGE plpgsql AS $$
 DECLARE
     start_lsn sys.varbinary;
     source oid;
     role_name text;
+    may_select boolean;
     is_seen boolean;
 BEGIN
     EXECUTE format(
-        'SELECT start_lsn, source_object_id, role_name FROM %I.change_tables WHERE capture_instance::text = $1',
-        sys.tidemark_cdc_schema()) INTO start_lsn, source, role_name USING instance::text;
-    IF source IS NULL OR NOT has_table_privilege(source, 'SELECT')
+        'SELECT start_lsn, source_object_id, role_name, NOT EXISTS (
+            SELECT 1 FROM %1$I.captured_columns AS c WHERE c.object_id = t.object_id
+                AND NOT has_column_privilege(t.source_object_id::oid, c.column_id::smallint, ''SELECT''))
+        FROM %1$I.change_tables AS t WHERE capture_instance::text = $1',
+        sys.tidemark_cdc_schema()) INTO start_lsn, source, role_name, may_select USING instance::text;
+    IF source IS NULL OR NOT may_select
         OR (role_name IS NOT NULL AND NOT pg_has_role(sys.db_name()::text || '_' || role_name, 'MEMBER'))
     THEN
         RETURN sys.tidemark_zero();
