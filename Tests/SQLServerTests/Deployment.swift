@@ -15,6 +15,8 @@ struct Deployment: Sendable {
     let login: String
     let password = "Tide-mark'7]\"%41$(DATABASE)\(UInt32.random(in: .min ... .max))"
     private let dialect: BabelfishDialect?
+    /// The server on the administrator's way.
+    private let server: TestServer
 
     var name: String { database.name }
 
@@ -35,18 +37,19 @@ struct Deployment: Sendable {
     private init(_ database: TestDatabase, _ replacements: [(refused: String, instead: String)]) throws {
         self.database = database
         login = database.loginName
+        server = database.isBabelfish ? database.server.plain : database.server
         dialect = database.isBabelfish ? try BabelfishDialect(before: database.server, replacements) : nil
     }
 
     // MARK: DSNs
 
-    var administratorDSN: SQLServerDSN { database.server.dsn(database: name, through: dialect?.port) }
+    var administratorDSN: SQLServerDSN { server.dsn(database: name, through: dialect?.port) }
 
     var pipelineDSN: SQLServerDSN { database.server.dsn(database: name, user: (login, password)) }
 
     /// The pipeline's login by the administrator's way, for bootstrap.
     var pipelineBootstrapDSN: SQLServerDSN {
-        database.server.dsn(database: name, user: (login, password), through: dialect?.port)
+        server.dsn(database: name, user: (login, password), through: dialect?.port)
     }
 
     /// What bootstrap gets: `SOURCE_DSN` and `BOOTSTRAP_SOURCE_DSN`, or the same of `SERVING`.
