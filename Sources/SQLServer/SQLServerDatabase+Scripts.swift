@@ -100,7 +100,7 @@ public struct SQLServerBootstrap: Sendable {
             try connection.scalar(
                 """
                 SELECT COUNT(*) FROM sys.databases
-                WHERE database_id = DB_ID() AND is_cdc_enabled = 0 AND OBJECT_ID(N'cdc.change_tables') IS NULL
+                WHERE name = DB_NAME() AND is_cdc_enabled = 0 AND OBJECT_ID(N'cdc.change_tables') IS NULL
                 """
             ).int64 == 1
         }

@@ -30,7 +30,8 @@ GRANT VIEW DATABASE STATE TO tidemark_reader;
 GO
 
 -- The captured columns: rows that are older than their capture are read once, and the functions of a capture return
--- nothing to who may not SELECT them. Where all columns of a table are captured, the grant is on the table.
+-- nothing to who may not SELECT them. Where all columns of a table are captured, the grant is on the table; elsewhere
+-- the role also has to see that there is such a table.
 SET NOCOUNT ON;
 IF ISNULL(HAS_PERMS_BY_NAME(QUOTENAME(DB_NAME()), N'DATABASE', N'CONTROL'), 0) = 0 RETURN;
 
@@ -38,26 +39,27 @@ DECLARE @statement nvarchar(max);
 
 DECLARE grants CURSOR LOCAL STATIC FOR
 WITH captured AS (
-    SELECT DISTINCT c.object_id AS table_id, c.column_id, c.name
+    SELECT DISTINCT
+        c.object_id AS table_id, c.column_id, QUOTENAME(c.name) AS name,
+        QUOTENAME(OBJECT_SCHEMA_NAME(c.object_id)) + N'.' + QUOTENAME(OBJECT_NAME(c.object_id)) AS table_name
     FROM cdc.change_tables AS t
     JOIN cdc.captured_columns AS k ON k.object_id = t.object_id
     JOIN sys.columns AS c ON c.object_id = t.source_object_id AND c.column_id = k.column_id
 ),
-tables AS (
-    SELECT c.object_id AS table_id, COUNT(*) AS columns
+partly AS (
+    SELECT c.object_id AS table_id
     FROM sys.columns AS c
-    WHERE c.object_id IN (SELECT table_id FROM captured)
-    GROUP BY c.object_id
+    LEFT JOIN captured ON captured.table_id = c.object_id AND captured.column_id = c.column_id
+    WHERE c.object_id IN (SELECT table_id FROM captured) AND captured.column_id IS NULL
 )
-SELECT DISTINCT
-    N'GRANT SELECT' + CASE
-        WHEN (SELECT COUNT(*) FROM captured AS k WHERE k.table_id = tables.table_id) = tables.columns THEN N''
-        ELSE N' (' + QUOTENAME(captured.name) + N')'
-    END
-    + N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(captured.table_id)) + N'.'
-    + QUOTENAME(OBJECT_NAME(captured.table_id)) + N' TO tidemark_reader;'
-FROM captured
-JOIN tables ON tables.table_id = captured.table_id;
+SELECT N'GRANT SELECT ON OBJECT::' + table_name + N' TO tidemark_reader;' AS statement
+FROM captured WHERE table_id NOT IN (SELECT table_id FROM partly)
+UNION
+SELECT N'GRANT SELECT (' + name + N') ON OBJECT::' + table_name + N' TO tidemark_reader;'
+FROM captured WHERE table_id IN (SELECT table_id FROM partly)
+UNION
+SELECT N'GRANT VIEW DEFINITION ON OBJECT::' + table_name + N' TO tidemark_reader;'
+FROM captured WHERE table_id IN (SELECT table_id FROM partly);
 OPEN grants;
 
 WHILE 1 = 1

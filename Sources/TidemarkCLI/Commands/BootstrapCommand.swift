@@ -6,9 +6,16 @@ struct BootstrapCommand: AsyncParsableCommand {
         commandName: "bootstrap",
         abstract: "Prepare both databases for the pipeline; safe to repeat.",
         discussion: """
-            On the source it enables change data capture on every table with a primary key; an empty SQLite source gets \
-            the sample tables customers, orders and payments first. On the serving side it creates the control tables \
-            (ctl_*) and a staging table (stg_cdc_*) per capture. What is there stays as it is.
+            On SQLite it enables change data capture on every table with a primary key of the source; an empty source gets \
+            the sample tables customers, orders and payments first.
+
+            On SQL Server a source that is missing or empty gets the same sample tables, captured. In a source with tables of \
+            its own, these and what is captured of them are left alone. There BOOTSTRAP_SOURCE_DSN, an administrator's, lets \
+            it make the login of SOURCE_DSN with the grants the pipeline needs, and set the capture job's interval \
+            (CDC_CAPTURE_POLLING); without it, nothing is changed.
+
+            On the serving side it makes the database where it is missing, the control tables (ctl_*) and a staging table \
+            (stg_cdc_*) per capture; with BOOTSTRAP_SERVING_DSN also the login of SERVING_DSN. What is there stays as it is.
 
             Run it again after adding a table to the source, and restart the pipeline.
 
