@@ -8,29 +8,29 @@ extension Databases {
     /// Creates what is missing for the pipeline: the sample tables where the source has none, change data capture,
     /// and the control tables.
     ///
-    /// - Returns: sentences that say what was done.
-    static func bootstrap(_ settings: Settings, logger: Logger) async throws -> [String] {
-        var done: [String] = []
+    /// - Parameter say: told what was done, as it is done, in sentences.
+    static func bootstrap(
+        _ settings: Settings, logger: Logger, say: (String) -> Void = { _ in }
+    ) async throws {
         let source: any ChangeSource
         switch settings.bootstrapSource ?? settings.source {
         case .sqlite(let path):
-            let embedded = try await bootstrapSource(path: path, &done)
-            source = embedded
+            source = try await bootstrapSource(path: path) { say("source: \($0)") }
         case .sqlServer(let dsn):
-            done += try await bootstrapSource(dsn, settings)
+            try await bootstrapSource(dsn, settings) { say("source: \($0)") }
             source = SQLServerSource(
                 try SQLServerDatabase(dsn, role: "source"),
                 options: .init(excludedColumns: settings.excludedColumns, logger: logger))
         }
         let catalog = try await source.catalog()
         let captures = catalog.captures
-        done += catalog.refused.map { "source: left out: \($0.reason)" }
+        for refused in catalog.refused { say("source: left out: \(refused.reason)") }
         guard !captures.isEmpty else {
             throw TidemarkError.schema(
                 "no table of \(settings.source) has a primary key and is captured; give one to those to capture")
         }
-        done.append("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
-        if let trouble = try await source.trouble() { done.append("source: \(trouble.error)") }
+        say("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
+        if let trouble = try await source.trouble() { say("source: \(trouble.error)") }
 
         let serving: any ServingStore
         var roles: (() async throws -> [String])?
@@ -42,7 +42,7 @@ extension Databases {
         case .sqlServer(let dsn):
             let scripts = try SQLServerBootstrap(
                 dsn, role: "serving", variables: login(of: settings.serving, isOther: settings.bootstrapServing != nil))
-            done += try await scripts.createDatabase(Scripts.serving.creation).map { "serving: \($0)" }
+            for done in try await scripts.createDatabase(Scripts.serving.creation) { say("serving: \(done)") }
             serving = SQLServerServing(
                 try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables,
                 warn: { logger.warning("\($0)") })
@@ -53,25 +53,24 @@ extension Databases {
             try await serving.prepareStaging(for: capture, source: settings.sourceName)
         }
         // Last, since they tell tables apart by what is there.
-        if let roles { done += try await roles().map { "serving: \($0)" } }
-        done.append("serving: control and staging tables are in place")
-        return done
+        for done in try await roles?() ?? [] { say("serving: \(done)") }
+        say("serving: control and staging tables are in place")
     }
 
     // MARK: SQLite
 
-    private static func bootstrapSource(path: String, _ done: inout [String]) async throws -> EmbeddedSource {
+    private static func bootstrapSource(path: String, say: (String) -> Void) async throws -> EmbeddedSource {
         try makeFolder(of: path)
         let source = try EmbeddedSource(path: path)
         var enabled = try await source.enableCDC()
         if try await !source.hasTables() {
             for script in Scripts.all("sqlite/source") {
                 try await source.execute(script: script.text)
-                done.append("source: applied \(script.name)")
+                say("applied \(script.name)")
             }
             enabled = try await source.enableCDC()
         }
-        done += enabled.map { "source: enabled change data capture, capture instance \($0)" }
+        for instance in enabled { say("enabled change data capture, capture instance \(instance)") }
         return source
     }
 
@@ -94,12 +93,14 @@ extension Databases {
     /// the pipeline's, lets it read what is captured, and sets the capture job's interval; without one nothing is touched.
     ///
     /// - Throws: `TidemarkError.unavailable` when such a source has change data capture off.
-    private static func bootstrapSource(_ dsn: SQLServerDSN, _ settings: Settings) async throws -> [String] {
+    private static func bootstrapSource(
+        _ dsn: SQLServerDSN, _ settings: Settings, say: (String) -> Void
+    ) async throws {
         var variables = login(of: settings.source, isOther: settings.bootstrapSource != nil)
         variables["CAPTURE_POLLING_SECONDS"] = "\(settings.capturePolling.components.seconds)"
         let bootstrap = try SQLServerBootstrap(dsn, role: "source", variables: variables)
         let scripts = Scripts.source
-        var done = try await bootstrap.createDatabase(scripts.creation)
+        for done in try await bootstrap.createDatabase(scripts.creation) { say(done) }
         let isSample = try await bootstrap.tables().allSatisfy { Workload.columns[$0.key] == $0.value }
         var applied: [Scripts.Script] = []
         if isSample {
@@ -111,18 +112,19 @@ extension Databases {
                 owner to enable, with sys.sp_cdc_enable_db and sys.sp_cdc_enable_table; docs/sql-server.md shows how
                 """)
         } else if settings.bootstrapSource == nil {
-            done.append(
+            say(
                 """
                 holds tables of its own, so nothing was changed there; with \(SettingKey.bootstrapSourceDSN.variable), an \
                 administrator's, bootstrap makes the login of \(SettingKey.sourceDSN.variable), grants it what the \
                 pipeline needs, and sets the capture job's interval
                 """)
         } else {
-            done.append("holds tables of its own, which were left as they are")
+            say("holds tables of its own, which were left as they are")
             applied = [scripts.roles] + (scripts.captureJob.map { [$0] } ?? [])
         }
-        for script in applied { done += try await bootstrap.apply(script) }
-        return done.map { "source: \($0)" }
+        for script in applied {
+            for done in try await bootstrap.apply(script) { say(done) }
+        }
     }
 
     /// The login the pipeline will use, when another one is given for bootstrap.

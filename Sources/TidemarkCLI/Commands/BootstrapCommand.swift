@@ -39,9 +39,13 @@ struct BootstrapCommand: AsyncParsableCommand {
         let settings = try common.settings()
         let deadline = ContinuousClock.now + wait
         var isWaiting = false
+        // Each sentence once, however often it is tried.
+        var said: Set<String> = []
         while true {
             do {
-                for line in try await Databases.bootstrap(settings, logger: settings.logger) { Console.line(line) }
+                try await Databases.bootstrap(settings, logger: settings.logger) { sentence in
+                    if said.insert(sentence).inserted { Console.line(sentence) }
+                }
                 return
             } catch let error as TidemarkError {
                 guard error.mayPass, ContinuousClock.now < deadline else { throw error }

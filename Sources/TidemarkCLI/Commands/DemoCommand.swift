@@ -66,7 +66,7 @@ struct DemoCommand: AsyncParsableCommand {
 
     private func run(in place: DemoFolder, loading: EndableWork) async throws {
         let settings = try settings(in: place.url)
-        _ = try await Databases.bootstrap(settings, logger: settings.logger)
+        try await Databases.bootstrap(settings, logger: settings.logger)
         let databases = try await Databases(settings, logger: settings.logger)
 
         let monitor = DemoMonitor(projections: settings.enabledProjections.map(\.definition.name))
