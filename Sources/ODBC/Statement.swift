@@ -215,12 +215,10 @@ public final class Statement {
             }
         }
         do {
-            try withExtendedLifetime(bound) {
-                try call {
-                    var result = isPrepared ? SQLExecute(handle) : withSQL { SQLExecDirectW(handle, $0, $1) }
-                    if result == SQL_NEED_DATA { result = sendPieces(handle, bound) }
-                    return result
-                }
+            try call {
+                var result = isPrepared ? SQLExecute(handle) : withSQL { SQLExecDirectW(handle, $0, $1) }
+                if result == SQL_NEED_DATA { result = sendPieces(handle, bound) }
+                return result
             }
             guard counting else { return 0 }
             var changed = max(0, try rowCount(handle))
