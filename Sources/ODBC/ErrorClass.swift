@@ -111,7 +111,7 @@ extension ErrorClass {
         596,
         // A database that starts, recovers, is restored, changes its role, or is offline. 926 ("suspect") and 615 are on
         // Azure's list, 4060 because a database that moves cannot be opened.
-        615, 913, 921, 922, 926, 927, 941, 942, 952, 955, 956, 976, 982, 983, 988, 4060, 4221,
+        615, 913, 921, 922, 926, 927, 941, 942, 952, 955, 956, 982, 983, 988, 4060, 4221,
         // A server that starts, stops, is paused, takes administrators only for now, or has too many connections.
         6005, 17142, 17187, 17197, 17809, 17889, 18401, 18451, 18461,
         // Azure SQL: a failover or a move.
