@@ -37,7 +37,8 @@ struct WholePipelineTests {
             try await SQLServerServingFixture.run { serving in
                 let state = URL.temporaryDirectory.appending(path: "tidemark-\(UUID().uuidString)")
                 defer { try? FileManager.default.removeItem(at: state) }
-                try await body(source, serving, state)
+                // What is read at first waits for the log to pass it.
+                try await source.whileWritten { try await body(source, serving, state) }
             }
         }
     }
