@@ -67,13 +67,17 @@ public struct SQLServerBootstrap: Sendable {
     /// better.
     public func createDatabase(_ script: (name: String, text: String)) async throws -> [String] {
         let server = try SQLServerDatabase(dsn.with(database: "master"), role: role)
-        let isMissing = try await Self.isMissing {
-            try await server.run { [name = dsn.database ?? ""] connection in
-                try connection.scalar("SELECT COUNT(*) FROM sys.databases WHERE name = ?", [.string(name)]).int64 == 0
+        let database = try SQLServerDatabase(dsn, role: role)
+        let isMissing = try await Self.isMissing { [name = dsn.database ?? ""] in
+            let count = try await server.run { connection in
+                try connection.scalar("SELECT COUNT(*) FROM sys.databases WHERE name = ?", [.string(name)]).int64
             }
+            guard count == 0 else { return false }
+            // To a login without VIEW ANY DATABASE, master does not list even a database that it may open.
+            return (try? await database.run { connection in _ = try connection.scalar("SELECT DB_NAME()") }) == nil
         }
-        let database = isMissing ? server : try SQLServerDatabase(dsn, role: role)
-        return try await database.apply(script: script.text, name: script.name, variables: variables)
+        return try await (isMissing ? server : database)
+            .apply(script: script.text, name: script.name, variables: variables)
     }
 
     /// Whether `look` finds the database missing. Where master cannot be looked into, it counts as there.

@@ -139,6 +139,37 @@ struct BootstrapTests {
         }
     }
 
+    @Test("a database that master does not list for the login is not taken for missing")
+    func unlisted() async throws {
+        try await Deployment.with(
+            TestServer.serving,
+            replacements: [
+                ("sys.databases WHERE name = @P1", "sys.databases WHERE N'' = @P1"),
+                (
+                    "is_read_committed_snapshot_on FROM sys.databases WHERE name = @database",
+                    "1 FROM sys.databases WHERE name = @database AND name = DB_NAME()"
+                ),
+            ]
+        ) { serving in
+            var dsn = serving.administratorDSN
+            // Babelfish has no such permission.
+            if !serving.database.isBabelfish {
+                for statement in [
+                    "CREATE LOGIN \(serving.login) WITH PASSWORD = \(literal(serving.password))",
+                    "CREATE USER \(serving.login) FOR LOGIN \(serving.login)",
+                    "ALTER ROLE db_owner ADD MEMBER \(serving.login)",
+                    "USE master; DENY VIEW ANY DATABASE TO \(serving.login)",
+                ] {
+                    try await serving.execute(statement)
+                }
+                dsn = serving.pipelineDSN
+            }
+            let outcome = try await Workplace(environment: ["SERVING_DSN": dsn.text]).run("bootstrap")
+            #expect(outcome.end == .exit(0), "\(outcome.errors)")
+            #expect(Self.said(outcome, of: "serving").last == "control and staging tables are in place")
+        }
+    }
+
     @Test("warns of a serving database whose readers wait, and leaves it so")
     func readersWait() async throws {
         try await Deployment.with(

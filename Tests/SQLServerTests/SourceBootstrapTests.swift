@@ -86,6 +86,14 @@ struct SourceBootstrapTests {
             let writing = try await source.refusal("UPDATE dbo.orders SET status = NULL")
             #expect(writing.contains("denied"), "\(writing)")
 
+            let own = try await place.run(
+                "bootstrap",
+                environment: [
+                    "SOURCE_DSN": source.pipelineBootstrapDSN.text, "SERVING_DSN": serving.pipelineBootstrapDSN.text,
+                ])
+            #expect(own.end == .exit(0), "\(own.errors)")
+            #expect(Self.said(own).contains("this login may not change roles, so they stay as they are"))
+
             try serving.grantTables(to: "tidemark_writer")
             let run = try await place.startPipeline()
             let load = try await place.run(

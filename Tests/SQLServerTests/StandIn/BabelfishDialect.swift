@@ -59,16 +59,17 @@ final class BabelfishDialect: Sendable {
         Data(text.utf16.flatMap { [UInt8($0 & 0xff), UInt8($0 >> 8)] })
     }
 
-    /// The packets of a batch that has not come to its end.
+    /// The packets of a request that has not come to its end.
     private final class Message: Sendable {
         private static let headerLength = 8
-        private static let batch: UInt8 = 1
+        /// A batch, and a call of a procedure, as which a statement with parameters is sent.
+        private static let changed: [UInt8] = [1, 3]
         private static let endOfMessage: UInt8 = 1
         private let waiting = Mutex<[[UInt8]]>([])
 
-        /// The packets to send now: those of a batch, changed, with its last.
+        /// The packets to send now: those of a request, changed, with its last.
         func take(_ packet: [UInt8], _ replacements: [(Data, Data)]) -> [[UInt8]] {
-            guard packet.count > Self.headerLength, packet[0] == Self.batch else { return [packet] }
+            guard packet.count > Self.headerLength, Self.changed.contains(packet[0]) else { return [packet] }
             let packets = waiting.withLock { waiting -> [[UInt8]]? in
                 waiting.append(packet)
                 guard packet[1] & Self.endOfMessage != 0 else { return nil }
