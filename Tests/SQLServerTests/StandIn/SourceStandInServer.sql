@@ -97,14 +97,16 @@ DECLARE
     source oid;
     role_name text;
     may_select boolean;
+    created timestamp;
     is_seen boolean;
 BEGIN
     EXECUTE format(
         'SELECT start_lsn, source_object_id, role_name, NOT EXISTS (
             SELECT 1 FROM %1$I.captured_columns AS c WHERE c.object_id = t.object_id
-                AND NOT has_column_privilege(t.source_object_id::oid, c.column_id::smallint, ''SELECT''))
+                AND NOT has_column_privilege(t.source_object_id::oid, c.column_id::smallint, ''SELECT'')),
+            create_date::timestamp
         FROM %1$I.change_tables AS t WHERE capture_instance::text = $1',
-        sys.tidemark_cdc_schema()) INTO start_lsn, source, role_name, may_select USING instance::text;
+        sys.tidemark_cdc_schema()) INTO start_lsn, source, role_name, may_select, created USING instance::text;
     IF source IS NULL OR NOT may_select
         OR (role_name IS NOT NULL AND NOT pg_has_role(sys.db_name()::text || '_' || role_name, 'MEMBER'))
     THEN
@@ -112,6 +114,8 @@ BEGIN
     END IF;
     EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I.lsn_time_mapping WHERE start_lsn::bytea >= $1)',
         sys.tidemark_cdc_schema()) INTO is_seen USING start_lsn::bytea;
+    -- The capture job of SQL Server looks at the log every second or so.
+    is_seen := is_seen OR sys.tidemark_cdc_now()::timestamp > created + interval '1 second';
     RETURN CASE WHEN is_seen THEN start_lsn END;
 END $$;
 
