@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 public import Tidemark
 
@@ -559,6 +560,14 @@ public enum ServingStoreContract {
             _ = producer.push(rows([("a", 1, 100)]))
             producer.finish()
             #expect(try await count == 1)
+        },
+        Clause("readers that block every thread tasks run on come to their end") { fixture in
+            try await build(fixture.store, [("a", 1, 100), ("b", 1, 200), ("c", 1, 300)])
+            let readers = ProcessInfo.processInfo.activeProcessorCount + 4
+            try await withThrowingTaskGroup(of: Int.self) { group in
+                for _ in 0..<readers { group.addTask { try await read(fixture.store).1.count } }
+                for try await count in group { #expect(count == 3) }
+            }
         },
         Clause("a reader keeps its snapshot while commits go on") { fixture in
             try await build(fixture.store, [("a", 1, 100), ("b", 1, 200), ("c", 1, 300)])

@@ -354,22 +354,25 @@ extension SQLServerServing {
             Task.detached { [database] in
                 do {
                     try await database.run { connection in
-                        try Self.snapshot(of: name, connection) {
-                            let (state, select) = try Self.open(table, connection)
-                            isOpen.withLock { $0 = true }
-                            continuation.resume(returning: state)
-                            try database.data(connection) {
-                                try Self.push(select, table, state, blockRows, connection) { producer.push($0) }
+                        // It ends on the connection's thread: readers block, and those that block all threads tasks run
+                        // on would wait for ever for this task to go on.
+                        do {
+                            try Self.snapshot(of: name, connection) {
+                                let (state, select) = try Self.open(table, connection)
+                                isOpen.withLock { $0 = true }
+                                continuation.resume(returning: state)
+                                try database.data(connection) {
+                                    try Self.push(select, table, state, blockRows, connection) { producer.push($0) }
+                                }
                             }
+                            producer.finish()
+                        } catch {
+                            producer.finish(throwing: SQLServerFailure.readable(error, in: database.label))
+                            throw error
                         }
                     }
-                    producer.finish()
                 } catch {
-                    if isOpen.withLock({ $0 }) {
-                        producer.finish(throwing: error)
-                    } else {
-                        continuation.resume(throwing: error)
-                    }
+                    if !isOpen.withLock({ $0 }) { continuation.resume(throwing: error) }
                 }
             }
         }
