@@ -88,10 +88,11 @@ public final class Pipeline: Sendable {
 
     /// Lets every loop finish the transaction it is in, and ends. Safe to call at any time, from any thread.
     public func stop() {
-        control.withLock { control in
+        let loops = control.withLock { control in
             control.isStopped = true
-            control.loops?.cancel()
+            return control.loops
         }
+        loops?.cancel()
     }
 
     private func work() async throws {
