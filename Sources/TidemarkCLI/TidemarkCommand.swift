@@ -20,11 +20,15 @@ struct TidemarkCommand: AsyncParsableCommand {
 
             Settings come from the environment, or from the same names in small letters in tidemark.yml:
 
-              SOURCE_DSN, SERVING_DSN   the databases, e.g. sqlite:data/source.db
-              SOURCE_DSN_FILE, ...      or a file to read the DSN from
+              SOURCE_DSN, SERVING_DSN   sqlite:PATH, sqlserver://... or an ODBC string
+              BOOTSTRAP_SOURCE_DSN, BOOTSTRAP_SERVING_DSN
+                                        administrators' logins, for bootstrap
+              ..._DSN_FILE              or a file to read the DSN from
               SOURCE_NAME               name the watermarks are kept under: source1
               POLL_INTERVAL             pause between two looks at the log: 200ms
               CDC_BATCH_MAX_ROWS        changes in one window at most: 50000
+              CDC_EXCLUDE_COLUMNS       captured columns to leave out: dbo_t.a, dbo_t.b
+              CDC_CAPTURE_POLLING       pause of SQL Server's capture job: 1s
               PROJECTION_INTERVAL       pause between two commits of a projection: 200ms
               ENABLE_PROJ_<NAME>        switches a projection: true or false
               PROJECTIONS_DIR           your projections, not the built-in ones

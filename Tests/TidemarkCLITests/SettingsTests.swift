@@ -1,3 +1,4 @@
+import ArgumentParser
 import Foundation
 import Logging
 import Testing
@@ -208,6 +209,13 @@ struct SettingsTests {
         #expect(error?.description.contains("has no host") == true)
         #expect(error?.description.contains("s3cret") == false)
         #expect(Self.message(["SOURCE_DSN": "sqlite:a", "SOURCE_DSN_FILE": "b"]).contains("keep one of them"))
+    }
+
+    @Test("help names every setting", arguments: SettingKey.allCases)
+    func help(key: SettingKey) {
+        let name = key.variable
+        let help = TidemarkCommand.helpMessage()
+        #expect(name.hasSuffix("_DSN_FILE") ? help.contains("..._DSN_FILE") : help.contains(name))
     }
 
     @Test("PROJECTIONS_DIR takes the place of the built-in projections")
