@@ -1,5 +1,5 @@
 /// How long anything may take that takes a moment: far more than it needs, on the busiest machine.
-package let patience: Duration = .seconds(60)
+package let patience: Duration = .seconds(180)
 
 /// What did not happen in time.
 package struct TimedOut: Error, CustomStringConvertible {

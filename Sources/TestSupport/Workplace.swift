@@ -110,7 +110,9 @@ package final class Workplace: Sendable {
         try start(arguments, environment: environment, directory: directory)
     }
 
-    private func start(_ arguments: [String], environment: [String: String], directory: String) throws -> Running {
+    package func start(
+        _ arguments: [String], environment: [String: String], directory: String = ""
+    ) throws -> Running {
         let number = count.withLock { count in
             count += 1
             return count

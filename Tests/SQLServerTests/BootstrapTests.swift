@@ -28,7 +28,7 @@ struct BootstrapTests {
     func serving() async throws {
         try await Deployment.with(TestServer.serving, isThere: false) { serving in
             let place = try Workplace(environment: serving.environment("SERVING"))
-            let first = try await place.run("bootstrap", "--wait", "60s")
+            let first = try await place.bootstrap("--wait", "60s")
             #expect(first.end == .exit(0), "\(first.errors)")
             #expect(
                 Self.said(first, of: "serving") == [
@@ -36,7 +36,7 @@ struct BootstrapTests {
                     "created login \(serving.login)", "created user \(serving.login)",
                     "control and staging tables are in place",
                 ])
-            let second = try await place.run("bootstrap")
+            let second = try await place.bootstrap()
             #expect(second.end == .exit(0), "\(second.errors)")
             #expect(
                 Self.said(second, of: "serving") == [
@@ -65,8 +65,8 @@ struct BootstrapTests {
     func writer() async throws {
         try await Deployment.with(TestServer.serving, isThere: false) { serving in
             let place = try Workplace(environment: ["SERVING_DSN": serving.pipelineDSN.text])
-            let bootstrap = try await place.run(
-                "bootstrap", "--wait", "60s", environment: serving.environment("SERVING"))
+            let bootstrap = try await place.bootstrap(
+                "--wait", "60s", environment: serving.environment("SERVING"))
             try #require(bootstrap.end == .exit(0), "\(bootstrap.errors)")
             try serving.grantTables(to: "tidemark_writer")
             let run = try await place.startPipeline()
@@ -79,7 +79,7 @@ struct BootstrapTests {
             let verified = try await place.run("verify")
             #expect(verified.end == .exit(0), "\(verified.output)\(verified.errors)")
 
-            let own = try await place.run("bootstrap", environment: ["SERVING_DSN": serving.pipelineBootstrapDSN.text])
+            let own = try await place.bootstrap(environment: ["SERVING_DSN": serving.pipelineBootstrapDSN.text])
             #expect(own.end == .exit(0), "\(own.errors)")
             #expect(Self.said(own, of: "serving").contains("this login may not change roles, so they stay as they are"))
 
@@ -98,8 +98,10 @@ struct BootstrapTests {
         }
     }
 
-    @Test("the role tidemark_writer suffices for all a serving store does", arguments: ServingStoreContract.clauses)
-    func writerContract(clause: ServingStoreContract.Clause) async throws {
+    @Test(
+        "SQL Server keeps the contract of a serving store, for a login in the role tidemark_writer",
+        arguments: ServingStoreContract.clauses)
+    func contract(clause: ServingStoreContract.Clause) async throws {
         try await Deployment.with(TestServer.serving) { serving in
             try await SQLServerServing(serving.administrator(), scripts: ServingServer.scripts()).bootstrap()
             try await serving.apply(roles: "sql/serving/005_roles.sql")
@@ -164,7 +166,7 @@ struct BootstrapTests {
                 }
                 dsn = serving.pipelineDSN
             }
-            let outcome = try await Workplace(environment: ["SERVING_DSN": dsn.text]).run("bootstrap")
+            let outcome = try await Workplace(environment: ["SERVING_DSN": dsn.text]).bootstrap()
             #expect(outcome.end == .exit(0), "\(outcome.errors)")
             #expect(Self.said(outcome, of: "serving").last == "control and staging tables are in place")
         }
@@ -185,7 +187,7 @@ struct BootstrapTests {
                     "ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT OFF WITH ROLLBACK IMMEDIATE")
             }
             let place = try Workplace(environment: serving.environment("SERVING"))
-            let outcome = try await place.run("bootstrap")
+            let outcome = try await place.bootstrap()
             #expect(outcome.end == .exit(0), "\(outcome.errors)")
             let sentence = try #require(Self.said(outcome, of: "serving").first)
             #expect(sentence.hasPrefix("readers of database \(serving.name) wait while the pipeline commits"))
@@ -222,8 +224,10 @@ extension Deployment {
         let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()
         let text = try String(contentsOf: root.appending(path: script), encoding: .utf8)
-        _ = try await SQLServerBootstrap(
-            administratorDSN, role: "serving", variables: ["PIPELINE_LOGIN": login, "PIPELINE_PASSWORD": password]
-        ).apply((script, text))
+        _ = try await TestServer.alone {
+            try await SQLServerBootstrap(
+                administratorDSN, role: "serving", variables: ["PIPELINE_LOGIN": login, "PIPELINE_PASSWORD": password]
+            ).apply((script, text))
+        }
     }
 }

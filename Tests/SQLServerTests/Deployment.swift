@@ -93,3 +93,11 @@ struct Deployment: Sendable {
         try BabelfishPort.run(["-c", "GRANT CREATE ON SCHEMA \"\(name)_dbo\" TO \"\(name)_\(role)\""])
     }
 }
+
+extension Workplace {
+    /// Runs bootstrap while no other test creates or drops a database: Babelfish looks through the roles of all
+    /// databases when it is asked for one, and fails when they go away meanwhile.
+    func bootstrap(_ options: String..., environment: [String: String] = [:]) async throws -> Outcome {
+        try await TestServer.alone { try await start(["bootstrap"] + options, environment: environment).ended() }
+    }
+}

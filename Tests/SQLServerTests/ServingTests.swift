@@ -10,11 +10,6 @@ import Tidemark
     "A serving database on SQL Server", .serialized,
     .enabled(if: TestServer.serving != nil, TestServer.servingIsMissing))
 struct ServingTests {
-    @Test("SQL Server keeps the contract of a serving store", arguments: ServingStoreContract.clauses)
-    func contract(clause: ServingStoreContract.Clause) async throws {
-        try await SQLServerServingFixture.run { try await clause.check($0) }
-    }
-
     // MARK: What the tests work on
 
     private static let source = "source1"

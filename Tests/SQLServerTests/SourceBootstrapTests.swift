@@ -50,7 +50,7 @@ struct SourceBootstrapTests {
                     "CDC_CAPTURE_POLLING": "2s",
                 ])
             let administrators = source.environment("SOURCE").merging(serving.environment("SERVING")) { $1 }
-            let first = try await place.run("bootstrap", "--wait", "60s", environment: administrators)
+            let first = try await place.bootstrap("--wait", "60s", environment: administrators)
             #expect(first.end == .exit(0), "\(first.errors)")
             #expect(
                 Self.said(first) == [
@@ -63,7 +63,7 @@ struct SourceBootstrapTests {
                     "the capture job now pauses 2 s between two scans of the log, not 5 s",
                     "changes are captured of customers, orders, payments",
                 ])
-            let second = try await place.run("bootstrap", environment: administrators)
+            let second = try await place.bootstrap(environment: administrators)
             #expect(second.end == .exit(0), "\(second.errors)")
             #expect(
                 Self.said(second) == [
@@ -86,8 +86,7 @@ struct SourceBootstrapTests {
             let writing = try await source.refusal("UPDATE dbo.orders SET status = NULL")
             #expect(writing.contains("denied"), "\(writing)")
 
-            let own = try await place.run(
-                "bootstrap",
+            let own = try await place.bootstrap(
                 environment: [
                     "SOURCE_DSN": source.pipelineBootstrapDSN.text, "SERVING_DSN": serving.pipelineBootstrapDSN.text,
                 ])
@@ -118,7 +117,7 @@ struct SourceBootstrapTests {
             let place = try Workplace(environment: ["SOURCE_DSN": source.administratorDSN.text])
             let before = try await Self.state(source)
             for _ in 1...2 {
-                let outcome = try await place.run("bootstrap")
+                let outcome = try await place.bootstrap()
                 #expect(outcome.end == .exit(0), "\(outcome.errors)")
                 #expect(
                     Self.said(outcome) == [
@@ -145,7 +144,7 @@ struct SourceBootstrapTests {
                 capture dbo_note is gated by db_owner, a fixed role or none of this database, so tidemark_reader was not \
                 made a member: enable the capture anew with another @role_name, or NULL
                 """
-            let first = try await place.run("bootstrap")
+            let first = try await place.bootstrap()
             #expect(first.end == .exit(0), "\(first.errors)")
             #expect(
                 Self.said(first) == [
@@ -155,7 +154,7 @@ struct SourceBootstrapTests {
                     "the capture job now pauses 1 s between two scans of the log, not 5 s",
                     "changes are captured of invoice, note",
                 ])
-            let second = try await place.run("bootstrap")
+            let second = try await place.bootstrap()
             #expect(second.end == .exit(0), "\(second.errors)")
             #expect(
                 Self.said(second) == [
@@ -183,7 +182,7 @@ struct SourceBootstrapTests {
         .disabled("Babelfish hides a table from who may not SELECT all of it", isBabelfish))
     func foreignCaptures() async throws {
         try await withForeignSource { source in
-            let outcome = try await Workplace(environment: source.environment("SOURCE")).run("bootstrap")
+            let outcome = try await Workplace(environment: source.environment("SOURCE")).bootstrap()
             #expect(outcome.end == .exit(0), "\(outcome.errors)")
             let catalog = try await SQLServerSource(
                 source.pipeline(), options: .init(logger: LogLines().logger)
@@ -200,7 +199,7 @@ struct SourceBootstrapTests {
                 source.database.isBabelfish
                     ? "UPDATE cdc.cdc_jobs SET is_continuous = 0, pollinginterval = 0 WHERE job_type = N'capture'"
                     : "EXEC sys.sp_cdc_change_job @job_type = N'capture', @continuous = 0")
-            let outcome = try await Workplace(environment: source.environment("SOURCE")).run("bootstrap")
+            let outcome = try await Workplace(environment: source.environment("SOURCE")).bootstrap()
             #expect(outcome.end == .exit(0), "\(outcome.errors)")
             #expect(
                 Self.said(outcome).contains("the capture job does not run continuously, so it has no interval to set"))
@@ -216,7 +215,7 @@ struct SourceBootstrapTests {
             // In place of a permission that is missing, another error that CATCH sees.
             try await source.execute(
                 "CREATE VIEW cdc.hidden AS SELECT * FROM cdc.sysjobactivity WHERE session_id / 0 = 1")
-            let outcome = try await Workplace(environment: source.environment("SOURCE")).run("bootstrap")
+            let outcome = try await Workplace(environment: source.environment("SOURCE")).bootstrap()
             #expect(outcome.end == .exit(0), "\(outcome.errors)")
             let said = Self.said(outcome)
             #expect(said.contains("the capture job now pauses 1 s between two scans of the log, not 5 s"))
@@ -233,7 +232,7 @@ struct SourceBootstrapTests {
         try await withForeignSource { source in
             let place = try Workplace(environment: source.environment("SOURCE"))
             try await source.execute("EXEC sys.sp_cdc_stop_job @job_type = N'capture'")
-            let stopped = try await place.run("bootstrap")
+            let stopped = try await place.bootstrap()
             #expect(stopped.end == .exit(0), "\(stopped.errors)")
             #expect(
                 Self.said(stopped).contains(
@@ -243,7 +242,7 @@ struct SourceBootstrapTests {
                 source.database.isBabelfish
                     ? "DELETE FROM cdc.cdc_jobs WHERE job_type = N'capture'"
                     : "EXEC sys.sp_cdc_drop_job @job_type = N'capture'")
-            let dropped = Self.said(try await place.run("bootstrap"))
+            let dropped = Self.said(try await place.bootstrap())
             #expect(dropped.contains("there is no capture job, so no interval to set"))
             #expect(dropped.contains { $0.contains("the source database has no capture job") }, "\(dropped)")
         }
@@ -257,7 +256,7 @@ struct SourceBootstrapTests {
                 "CREATE TABLE cdc.dm_server_services (servicename nvarchar(256), status_desc nvarchar(256))")
             try await source.execute(
                 "INSERT INTO cdc.dm_server_services VALUES (N'SQL Server Agent (MSSQLSERVER)', N'Stopped')")
-            let outcome = try await Workplace(environment: source.environment("SOURCE")).run("bootstrap")
+            let outcome = try await Workplace(environment: source.environment("SOURCE")).bootstrap()
             #expect(outcome.end == .exit(0), "\(outcome.errors)")
             let said = Self.said(outcome)
             #expect(said.contains { $0.contains("SQL Server Agent is stopped: start it") }, "\(said)")
@@ -271,7 +270,7 @@ struct SourceBootstrapTests {
             let place = try Workplace(
                 environment: hasAdministrator
                     ? source.environment("SOURCE") : ["SOURCE_DSN": source.administratorDSN.text])
-            let outcome = try await place.run("bootstrap")
+            let outcome = try await place.bootstrap()
             #expect(outcome.end == .exit(69))
             #expect(
                 outcome.errorLines.count == 1 && outcome.errors.contains("which holds tables of its own: there it is"))

@@ -174,21 +174,57 @@ struct TestServer: Sendable {
     /// How long a statement is tried again: other processes create databases too, and connections that tests let go
     /// of are closed on their own threads.
     private static let patience: Duration = .seconds(120)
-    private static let lock = NSLock()
 
     /// Runs statements that create or drop databases, of which Babelfish takes one at a time.
     fileprivate static func oneAtATime(_ master: SQLServerDatabase, _ statements: [String]) async throws {
         let end = ContinuousClock.now + patience
         while true {
             do {
-                return try await master.run { connection in
-                    try lock.withLock {
+                return try await alone {
+                    try await master.run { connection in
                         for statement in statements { _ = try connection.execute(statement) }
                     }
                 }
             } catch {
                 guard ContinuousClock.now < end else { throw error }
                 try await Task.sleep(for: .milliseconds(.random(in: 20...200)))
+            }
+        }
+    }
+
+    /// Runs `body` while no other test creates or drops a database.
+    static func alone<Result>(_ body: () async throws -> Result) async throws -> Result {
+        await turns.take()
+        do {
+            let result = try await body()
+            await turns.give()
+            return result
+        } catch {
+            await turns.give()
+            throw error
+        }
+    }
+
+    private static let turns = Turns()
+
+    /// Lets one task at a time go on, in the order in which they came.
+    private actor Turns {
+        private var isTaken = false
+        private var waiting: [CheckedContinuation<Void, Never>] = []
+
+        func take() async {
+            if isTaken {
+                await withCheckedContinuation { waiting.append($0) }
+            } else {
+                isTaken = true
+            }
+        }
+
+        func give() {
+            if waiting.isEmpty {
+                isTaken = false
+            } else {
+                waiting.removeFirst().resume()
             }
         }
     }
