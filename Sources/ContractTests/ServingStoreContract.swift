@@ -114,14 +114,27 @@ public enum ServingStoreContract {
     }
 
     /// An ingest of a window that begins before its first change.
-    private static func ingest(_ store: any ServingStore, first: UInt64, _ lsns: ClosedRange<UInt64>) async throws {
+    private static func ingest(
+        _ store: any ServingStore, first: UInt64, _ lsns: ClosedRange<UInt64>, snapshot: Int? = nil
+    ) async throws {
         _ = try await store.ingest(
-            capture, source: source, window: window(first, lsns.upperBound), commitTime: nil,
+            capture, source: source, window: window(first, lsns.upperBound), commitTime: nil, snapshot: snapshot,
             from: ListReader([changes(lsns)]))
     }
 
-    /// Rows of the source table that hold nothing but an id.
-    private static func snapshot(_ ids: ClosedRange<UInt64>) -> RowBatch { RowBatch(columns: changes(ids).columns) }
+    /// Rows of the source table that hold nothing but an id, as inserts at one LSN.
+    private static func snapshot(_ ids: ClosedRange<UInt64>, at number: UInt64) -> ChangeBatch {
+        ChangeBatch(snapshot: RowBatch(columns: changes(ids).columns), at: lsn(number), firstRow: Int(ids.lowerBound))
+    }
+
+    /// Stages blocks of rows of the source table.
+    private static func stage(
+        _ store: any ServingStore, after watermark: UInt64 = 0, _ blocks: ChangeBatch...,
+        failure: TidemarkError? = nil
+    ) async throws -> Int {
+        try await store.stageSnapshot(
+            of: capture, source: source, after: lsn(watermark), from: ListReader(blocks, failure: failure))
+    }
 
     private static func staged(_ store: any ServingStore, _ window: LSNWindow) async throws -> [ChangeBatch] {
         try await store.staged(capture, in: window, blockRows: 100).blocks()
@@ -312,46 +325,57 @@ public enum ServingStoreContract {
         },
         Clause("rows staged from the source table become visible with the first ingest") { fixture in
             let store = try await prepared(fixture)
-            let blocks = [snapshot(1...3), snapshot(4...5)]
-            let count = try await store.stageSnapshot(
-                of: capture, source: source, at: lsn(1), from: ListReader(blocks))
-            #expect(count == 5)
+            #expect(try await stage(store, snapshot(1...3, at: 1), snapshot(4...5, at: 1)) == 5)
             #expect(try await watermark(store).lastIngestedLSN == .zero)
-            #expect(try await watermark(store).rowsIngested == 5)
-            try await ingest(store, first: 0, 7...8)
+            try await ingest(store, first: 0, 7...8, snapshot: 5)
             let back = try await staged(store, window(0, 8))
             #expect(back.flatMap(\.lsns) == [1, 1, 1, 1, 1, 7, 8].map(lsn))
             #expect(back.flatMap(\.operations).allSatisfy { $0 == ChangeOperation.insert.rawValue })
             #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["1", "2", "3", "4", "5", "7", "8"])
             #expect(try await watermark(store).rowsIngested == 7)
+            #expect(try await watermark(store).completeFrom == lsn(8))
+            try await ingest(store, 9...9)
+            #expect(try await watermark(store).completeFrom == lsn(8))
         },
         Clause("staging the source table's rows again replaces what was staged") { fixture in
             let store = try await prepared(fixture)
             let failure = TidemarkError.transient("the source went away")
-            await #expect(throws: failure) {
-                _ = try await store.stageSnapshot(
-                    of: capture, source: source, at: lsn(1), from: ListReader([snapshot(1...3)], failure: failure))
-            }
+            await #expect(throws: failure) { _ = try await stage(store, snapshot(1...3, at: 1), failure: failure) }
             #expect(try await watermark(store).lastIngestedLSN == .zero)
-            let count = try await store.stageSnapshot(
-                of: capture, source: source, at: lsn(2), from: ListReader([snapshot(8...9)]))
-            #expect(count == 2)
-            try await ingest(store, first: 0, 3...3)
+            #expect(try await stage(store, snapshot(8...9, at: 2)) == 2)
+            try await ingest(store, first: 0, 3...3, snapshot: 2)
             let back = try await staged(store, window(0, 3))
             #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["8", "9", "3"])
+            #expect(try await watermark(store).rowsIngested == 3)
         },
         Clause("an empty source table is staged as well") { fixture in
             let store = try await prepared(fixture)
-            let count = try await store.stageSnapshot(of: capture, source: source, at: lsn(1), from: ListReader([]))
-            #expect(count == 0)
-            try await ingest(store, first: 0, 1...1)
+            #expect(try await stage(store) == 0)
+            #expect(try await watermark(store).completeFrom == .zero)
+            try await ingest(store, first: 0, 1...1, snapshot: 0)
+            #expect(try await watermark(store).completeFrom == lsn(1))
         },
-        Clause("the source table's rows are not staged beside changes that are published") { fixture in
+        Clause("what is staged after a gap takes the place of nothing that is published") { fixture in
             let store = try await prepared(fixture)
             try await ingest(store, 1...2)
-            await expect(isConflict) {
-                _ = try await store.stageSnapshot(
-                    of: capture, source: source, at: lsn(1), from: ListReader([snapshot(1...3)]))
+            let failure = TidemarkError.transient("the source went away")
+            await #expect(throws: failure) {
+                _ = try await stage(store, after: 2, snapshot(5...6, at: 7), failure: failure)
+            }
+            #expect(try await stage(store, after: 2, snapshot(3...4, at: 8)) == 2)
+            #expect(try await watermark(store).lastIngestedLSN == lsn(2))
+            try await ingest(store, first: 2, 9...9, snapshot: 2)
+            let back = try await staged(store, window(0, 9))
+            #expect(back.flatMap(\.lsns) == [1, 2, 8, 8, 9].map(lsn))
+            #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["1", "2", "3", "4", "9"])
+            #expect(try await watermark(store).rowsIngested == 5)
+            #expect(try await watermark(store).completeFrom == lsn(9))
+        },
+        Clause("the source table's rows are not staged when the watermark is another") { fixture in
+            let store = try await prepared(fixture)
+            try await ingest(store, 1...2)
+            for other in [0, 1, 3] as [UInt64] {
+                await expect(isConflict) { _ = try await stage(store, after: other, snapshot(1...3, at: 5)) }
             }
             #expect(try await staged(store, window(0, 9)).flatMap(\.lsns) == [1, 2].map(lsn))
         },

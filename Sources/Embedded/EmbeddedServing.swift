@@ -98,47 +98,42 @@ public final class EmbeddedServing: ServingStore {
                 db,
                 sql: """
                     SELECT capture_instance, last_ingested_lsn, last_commit_time, rows_ingested, status, last_error,
-                        updated_at
+                        updated_at, coalesce(complete_from_lsn, zeroblob(10))
                     FROM ctl_ingestion_watermarks WHERE source_name = ?
                     """,
                 arguments: [source])
             var watermarks: [String: Watermark] = [:]
             for row in rows {
                 watermarks[row[0]] = Watermark(
-                    lastIngestedLSN: try row.lsn(1), lastCommitTime: try row.time(2), rowsIngested: row[3],
-                    status: try row.status(4), lastError: row[5], updatedAt: try row.time(6) ?? .epoch)
+                    lastIngestedLSN: try row.lsn(1), completeFrom: try row.lsn(7), lastCommitTime: try row.time(2),
+                    rowsIngested: row[3], status: try row.status(4), lastError: row[5],
+                    updatedAt: try row.time(6) ?? .epoch)
             }
             return watermarks
         }
     }
 
     public func stageSnapshot(
-        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+        of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let label = file.label
         let time = now()
         return try await file.write { db in
-            try Self.requireWatermark(.zero, of: capture.instance, source, db)
-            try db.execute(sql: "DELETE FROM \(quoted(capture.stagingTable))")
+            try Self.requireWatermark(watermark, of: capture.instance, source, db)
+            try db.execute(
+                sql: "DELETE FROM \(quoted(capture.stagingTable)) WHERE lsn > ?", arguments: [watermark.blob])
             let writer = try StagingWriter(db, capture, ingestedAt: time, in: label)
-            let window = LSNWindow(after: .zero, through: lsn)
             var count = 0
-            while let batch = try rows.next() {
-                try writer.append(ChangeBatch(snapshot: batch, at: lsn, firstRow: count), window)
+            while let batch = try changes.next() {
+                try writer.append(batch, LSNWindow(after: watermark, through: batch.lsns.last ?? watermark))
                 count += batch.count
             }
-            try db.execute(
-                sql: """
-                    UPDATE ctl_ingestion_watermarks SET rows_ingested = ?, updated_at = ?
-                    WHERE source_name = ? AND capture_instance = ?
-                    """,
-                arguments: [count, time.description, source, capture.instance])
             return count
         }
     }
 
     public func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let label = file.label
@@ -153,7 +148,16 @@ public final class EmbeddedServing: ServingStore {
                 try writer.append(batch, window)
                 count += batch.count
             }
-            try Self.move(capture.instance, window, source, commitTime, rows: count, at: time, db)
+            try Self.move(
+                capture.instance, window, source, commitTime, rows: (snapshot ?? 0) + count, at: time, db)
+            if snapshot != nil {
+                try db.execute(
+                    sql: """
+                        UPDATE ctl_ingestion_watermarks SET complete_from_lsn = last_ingested_lsn
+                        WHERE source_name = ? AND capture_instance = ?
+                        """,
+                    arguments: [source, capture.instance])
+            }
             return count
         }
     }

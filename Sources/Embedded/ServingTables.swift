@@ -13,6 +13,7 @@ enum ServingTables {
             source_name       TEXT NOT NULL,
             capture_instance  TEXT NOT NULL,
             last_ingested_lsn BINARY(10) NOT NULL,
+            complete_from_lsn BINARY(10),
             last_commit_time  DATETIME,
             rows_ingested     BIGINT NOT NULL,
             status            TEXT NOT NULL,

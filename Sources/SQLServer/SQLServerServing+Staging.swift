@@ -55,7 +55,7 @@ extension SQLServerServing {
     // MARK: Snapshot
 
     public func stageSnapshot(
-        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+        of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let table = try StagingTable(capture)
         let json = try await jsonSupport()
@@ -65,11 +65,11 @@ extension SQLServerServing {
         return try await database.run { [self] connection in
             func transaction(_ body: () throws -> Void) throws {
                 try connection.transaction {
-                    try Self.requireWatermark(.zero, of: capture.instance, source, connection)
+                    try Self.requireWatermark(watermark, of: capture.instance, source, connection)
                     try body()
                 }
             }
-            try empty(table, connection, transaction)
+            try empty(table, beyond: watermark, connection, transaction)
             let shape = try shape(of: table, connection)
             let insert = SQLServerBulkInsert(connection, into: table.name, table.columns, json: json)
             var count = 0
@@ -78,44 +78,41 @@ extension SQLServerServing {
                 try transaction {
                     var rowsHere = 0
                     while rowsHere < Self.snapshotTransactionRows {
-                        guard let batch = try rows.next() else {
+                        guard let batch = try changes.next() else {
                             isAtEnd = true
                             break
                         }
-                        let changes = ChangeBatch(snapshot: batch, at: lsn, firstRow: count)
                         try database.data(connection) {
-                            try Self.insert(changes, insert, table, shape, at: now())
+                            try Self.insert(batch, insert, table, shape, at: now())
                         }
                         rowsHere += batch.count
                         count += batch.count
                     }
-                    guard isAtEnd else { return }
-                    try connection.execute(
-                        """
-                        UPDATE [dbo].[ctl_ingestion_watermarks] SET rows_ingested = ?, updated_at = ?
-                        WHERE source_name = ? AND capture_instance = ?
-                        """, [.int(Int64(count)), .time(now()), .string(source), .string(capture.instance)])
                 }
             }
             return count
         }
     }
 
-    /// Deletes all rows: at once when the login may, or else some at a time.
+    /// Deletes the rows beyond the watermark: all of them at once when the login may, or else some at a time.
     private func empty(
-        _ table: StagingTable, _ connection: Connection, _ transaction: (() throws -> Void) throws -> Void
+        _ table: StagingTable, beyond watermark: LSN, _ connection: Connection,
+        _ transaction: (() throws -> Void) throws -> Void
     ) throws {
-        let mayTruncate = try connection.scalar(
-            "SELECT HAS_PERMS_BY_NAME(?, N'OBJECT', N'ALTER')", [.string(table.name)])
+        let mayTruncate =
+            try watermark == .zero
+            && connection.scalar("SELECT HAS_PERMS_BY_NAME(?, N'OBJECT', N'ALTER')", [.string(table.name)]) == .int(1)
         var isEmpty = false
         while !isEmpty {
             try transaction {
-                if mayTruncate == .int(1) {
+                if mayTruncate {
                     try connection.execute("TRUNCATE TABLE \(table.name)")
                     isEmpty = true
                 } else {
-                    let some = "DELETE TOP (\(Self.snapshotTransactionRows)) FROM \(table.name)"
-                    isEmpty = try database.data(connection) { try connection.affected(some) } == 0
+                    let some = """
+                        DELETE TOP (\(Self.snapshotTransactionRows)) FROM \(table.name) WHERE lsn > CAST(? AS binary(10))
+                        """
+                    isEmpty = try database.data(connection) { try connection.affected(some, [.lsn(watermark)]) } == 0
                 }
             }
         }
@@ -124,7 +121,7 @@ extension SQLServerServing {
     // MARK: Changes
 
     public func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let table = try StagingTable(capture)
@@ -156,7 +153,14 @@ extension SQLServerServing {
                 }
                 count += batch.count
             }
-            if count > 0 {
+            if let snapshot {
+                try connection.execute(
+                    """
+                    UPDATE [dbo].[ctl_ingestion_watermarks]
+                    SET rows_ingested = rows_ingested + ?, complete_from_lsn = last_ingested_lsn
+                    WHERE source_name = ? AND capture_instance = ?
+                    """, [.int(Int64(snapshot + count)), .string(source), .string(capture.instance)])
+            } else if count > 0 {
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_ingestion_watermarks] SET rows_ingested = rows_ingested + ?

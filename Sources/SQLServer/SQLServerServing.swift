@@ -78,14 +78,17 @@ public final class SQLServerServing: ServingStore {
         try await database.run { connection in
             let rows = try connection.query(
                 """
-                SELECT capture_instance, last_ingested_lsn, last_commit_time, rows_ingested, status, updated_at, last_error
+                SELECT capture_instance, last_ingested_lsn, last_commit_time, rows_ingested, status, updated_at, last_error,
+                    complete_from_lsn
                 FROM [dbo].[ctl_ingestion_watermarks] WHERE source_name = ?
                 """, [.string(source)]
             ).rows()
             var watermarks: [String: Watermark] = [:]
             for row in rows {
                 watermarks[row[0].string ?? ""] = Watermark(
-                    lastIngestedLSN: try row[1].controlLSN(), lastCommitTime: try row[2].controlTime(),
+                    lastIngestedLSN: try row[1].controlLSN(),
+                    completeFrom: row[7].isNull ? .zero : try row[7].controlLSN(),
+                    lastCommitTime: try row[2].controlTime(),
                     rowsIngested: Int(row[3].int64 ?? 0), status: try row[4].controlStatus(), lastError: row[6].string,
                     updatedAt: try row[5].controlTime() ?? Timestamp(microseconds: 0))
             }

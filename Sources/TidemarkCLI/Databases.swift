@@ -101,6 +101,7 @@ extension Settings {
         options.sourceName = sourceName
         options.pollInterval = pollInterval
         options.batchMaxRows = batchMaxRows
+        options.onGap = onGap
         options.projectionInterval = projectionInterval
         options.stateDirectory = URL(filePath: stateDirectory)
         options.memoryLimit = duckDBMemoryLimit

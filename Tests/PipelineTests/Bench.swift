@@ -100,9 +100,10 @@ final class Bench {
     /// - Throws: what `body` throws, or else what the service ended with.
     func running(
         _ definitions: [ProjectionDefinition], state: String? = nil,
-        observe: @escaping @Sendable (PipelineEvent) -> Void = { _ in }, _ body: () async throws -> Void
+        onGap: GapPolicy = .stop, observe: @escaping @Sendable (PipelineEvent) -> Void = { _ in },
+        _ body: () async throws -> Void
     ) async throws {
-        let pipeline = pipeline(definitions, state: state, observe: observe)
+        let pipeline = pipeline(definitions, state: state, onGap: onGap, observe: observe)
         let run = Task { try await pipeline.run() }
         do {
             try await body()
@@ -116,7 +117,7 @@ final class Bench {
     }
 
     func pipeline(
-        _ definitions: [ProjectionDefinition], state: String? = nil,
+        _ definitions: [ProjectionDefinition], state: String? = nil, onGap: GapPolicy = .stop,
         observe: @escaping @Sendable (PipelineEvent) -> Void = { _ in }
     ) -> Pipeline {
         var options = Pipeline.Options()
@@ -124,6 +125,7 @@ final class Bench {
         options.pollInterval = .milliseconds(10)
         options.projectionInterval = .milliseconds(10)
         options.troubleInterval = .milliseconds(10)
+        options.onGap = onGap
         options.stateDirectory = state.map { URL(filePath: $0) }
         options.memoryLimit = "200MB"
         return Pipeline(
@@ -155,10 +157,13 @@ final class Bench {
         try await watermarks()["dbo_\(table)"]?.lastIngestedLSN ?? .zero
     }
 
-    func ingestor(_ capture: Capture, maxRows: Int = 10_000) -> Ingestor {
+    /// - Parameter replica: lets it read the table anew after a gap.
+    func ingestor(
+        _ capture: Capture, from other: (any ChangeSource)? = nil, maxRows: Int = 10_000, replica: Replica? = nil
+    ) -> Ingestor {
         Ingestor(
-            capture: capture, sourceName: Self.sourceName, source: source, store: store, maxRows: maxRows,
-            logger: Logger(label: "tidemark.test"))
+            capture: capture, sourceName: Self.sourceName, source: other ?? source, store: store, maxRows: maxRows,
+            replica: replica, logger: Logger(label: "tidemark.test"))
     }
 
     /// One window of one capture.

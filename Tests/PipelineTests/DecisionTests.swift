@@ -6,11 +6,13 @@ private func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
 @Suite("What an ingestor does next")
 struct IngestDecisionTests {
     private func decide(
-        _ watermark: UInt64, max: UInt64, min: UInt64? = 1, beginning: IngestDecision.Beginning = .complete
+        _ watermark: UInt64, max: UInt64, min: UInt64? = 1, beginning: IngestDecision.Beginning = .complete,
+        onGap: GapPolicy = .stop
     ) -> IngestDecision {
         let bounds = SourceBounds(
             maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": CaptureBounds(minLSN: min.map(lsn))])
-        return .next(capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning)
+        return .next(
+            capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning, onGap: onGap)
     }
 
     private func read(_ after: UInt64, _ through: UInt64, from: UInt64, isBounded: Bool = true) -> IngestDecision {
@@ -85,6 +87,25 @@ struct IngestDecisionTests {
         #expect(decide(4, max: 4, min: 5) == .stop(gap))
     }
 
+    @Test("on a gap the table can be read, staged where the log stands, and published from the watermark on")
+    func gapSnapshot() {
+        func decide(_ max: UInt64, min: UInt64 = 5, _ beginning: IngestDecision.Beginning) -> IngestDecision {
+            self.decide(4, max: max, min: min, beginning: beginning, onGap: .snapshot)
+        }
+        #expect(decide(7, .unknown) == .snapshot(at: lsn(7)))
+        #expect(decide(4, .unknown) == .snapshot(at: lsn(5)))
+        #expect(decide(9, .staged(at: lsn(7), hasPassed: false)) == .idle)
+        #expect(decide(4, .staged(at: lsn(5), hasPassed: true)) == .idle)
+        #expect(decide(9, .staged(at: lsn(7), hasPassed: true)) == read(7, 9, from: 4, isBounded: false))
+        // Cleanup goes on meanwhile; what was purged by then is found out when it is read.
+        #expect(decide(9, min: 8, .staged(at: lsn(7), hasPassed: true)) == read(7, 9, from: 4, isBounded: false))
+        // No gap, no snapshot.
+        #expect(decide(7, min: 4, .unknown) == read(4, 7, from: 4))
+        #expect(decide(4, min: 4, .unknown) == .idle)
+        let behind = TidemarkError.sourceBehind(capture: "dbo_orders", watermark: lsn(4), maxLSN: lsn(3))
+        #expect(decide(3, .unknown) == .stop(behind))
+    }
+
     @Test("a watermark beyond the end of the log stops: the source is another one, or was set back")
     func ahead() {
         let behind = TidemarkError.sourceBehind(capture: "dbo_orders", watermark: lsn(8), maxLSN: lsn(7))
@@ -118,10 +139,12 @@ struct ProjectionDecisionTests {
             asOfLSN: lsn(checkpoint), asOfTime: nil, builtAt: nil, definitionHash: hash, rowsWritten: 0, lastError: nil)
     }
 
-    private func decide(_ state: ProjectionState?, cutoff: UInt64, base: UInt64 = 0) -> ProjectionDecision {
+    private func decide(
+        _ state: ProjectionState?, cutoff: UInt64, complete: UInt64 = 0, base: UInt64 = 0
+    ) -> ProjectionDecision {
         .next(
             name: "totals", state: state, definitionHash: "abc", captures: Self.captures, cutoff: lsn(cutoff),
-            replicaBase: lsn(base))
+            completeFrom: lsn(complete), replicaBase: lsn(base))
     }
 
     @Test("nothing is done before anything is ingested")
@@ -176,12 +199,25 @@ struct ProjectionDecisionTests {
         #expect(decide(state(at: 3), cutoff: 5, base: 4) == .build(asOf: lsn(5), reason: .checkpointTooOld))
     }
 
+    @Test("nothing is shown at a cutoff at which a snapshot stands for changes that could not be read")
+    func incomplete() {
+        #expect(decide(nil, cutoff: 5, complete: 6) == .wait(until: lsn(6)))
+        #expect(decide(nil, cutoff: 6, complete: 6) == .build(asOf: lsn(6), reason: .new))
+        #expect(decide(state(at: 3), cutoff: 5, complete: 6) == .wait(until: lsn(6)))
+        #expect(decide(state(at: 3), cutoff: 6, complete: 6) == .advance(from: lsn(3), to: lsn(6)))
+        #expect(decide(state(at: 3), cutoff: 5, complete: 6, base: 4) == .wait(until: lsn(6)))
+        #expect(decide(state(at: 5, status: .initial), cutoff: 5, complete: 6) == .wait(until: lsn(6)))
+        // What was shown before stays.
+        #expect(decide(state(at: 5), cutoff: 5, complete: 6) == .idle)
+        #expect(decide(state(at: 5, status: .error), cutoff: 5, complete: 6) == .confirm(at: lsn(5)))
+    }
+
     @Test("nothing is built at a cutoff the replica has left behind")
     func wait() {
-        #expect(decide(nil, cutoff: 5, base: 6) == .wait(base: lsn(6)))
-        #expect(decide(state(at: 3), cutoff: 5, base: 6) == .wait(base: lsn(6)))
-        #expect(decide(state(at: 5, status: .initial), cutoff: 5, base: 6) == .wait(base: lsn(6)))
-        #expect(decide(state(at: 5, hash: "old"), cutoff: 5, base: 6) == .wait(base: lsn(6)))
+        #expect(decide(nil, cutoff: 5, base: 6) == .wait(until: lsn(6)))
+        #expect(decide(state(at: 3), cutoff: 5, base: 6) == .wait(until: lsn(6)))
+        #expect(decide(state(at: 5, status: .initial), cutoff: 5, base: 6) == .wait(until: lsn(6)))
+        #expect(decide(state(at: 5, hash: "old"), cutoff: 5, base: 6) == .wait(until: lsn(6)))
     }
 
     @Test("a checkpoint beyond the cutoff stops with an error that names the projection")
@@ -205,5 +241,9 @@ struct ProjectionDecisionTests {
         #expect(cutoff.commitTime == Timestamp(microseconds: 4))
         #expect(ProjectionDecision.cutoff(of: ["dbo_a", "dbo_x"], watermarks: watermarks) == nil)
         #expect(ProjectionDecision.cutoff(of: [], watermarks: watermarks) == nil)
+        var later = watermarks
+        later["dbo_b"]?.completeFrom = lsn(2)
+        #expect(ProjectionDecision.completeFrom(of: ["dbo_a", "dbo_b"], watermarks: later) == lsn(2))
+        #expect(ProjectionDecision.completeFrom(of: ["dbo_a"], watermarks: later) == .zero)
     }
 }

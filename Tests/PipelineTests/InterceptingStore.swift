@@ -36,19 +36,19 @@ final class InterceptingStore: ServingStore {
     }
 
     func stageSnapshot(
-        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+        of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
     ) async throws -> Int {
-        try await base.stageSnapshot(of: capture, source: source, at: lsn, from: rows)
+        try await base.stageSnapshot(of: capture, source: source, after: watermark, from: changes)
     }
 
     func watermarks(source: String) async throws -> [String: Watermark] { try await base.watermarks(source: source) }
 
     func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let rows = try await base.ingest(
-            capture, source: source, window: window, commitTime: commitTime, from: reader)
+            capture, source: source, window: window, commitTime: commitTime, snapshot: snapshot, from: reader)
         try await afterIngest()
         return rows
     }

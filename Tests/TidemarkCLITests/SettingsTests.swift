@@ -174,7 +174,8 @@ struct SettingsTests {
                 "SOURCE_DSN": "sqlserver://reader:s3cret@db:1433?database=shop",
                 "SERVING_DSN": "Driver={ODBC};Server=db;PWD=s3cret",
                 "BOOTSTRAP_SOURCE_DSN_FILE": directory.path + "/admin",
-                "CDC_EXCLUDE_COLUMNS": "dbo_shops.location, dbo_shops.area", "CDC_CAPTURE_POLLING": "2s",
+                "CDC_ON_GAP": "snapshot", "CDC_EXCLUDE_COLUMNS": "dbo_shops.location, dbo_shops.area",
+                "CDC_CAPTURE_POLLING": "2s",
             ], file: nil, workingDirectory: directory.path)
         #expect(settings.source.description == "sqlserver://reader:***@db:1433?database=shop")
         #expect(settings.serving.description == "Driver=ODBC;Server=db;PWD=***")
@@ -182,6 +183,7 @@ struct SettingsTests {
         #expect(settings.bootstrapServing == nil)
         #expect(settings.excludedColumns == ["dbo_shops.location", "dbo_shops.area"])
         #expect(settings.capturePolling == .seconds(2))
+        #expect(settings.onGap == .snapshot)
         #expect(Self.message(["CDC_EXCLUDE_COLUMNS": "location"]).contains("is not capture_instance.column"))
         #expect(Self.message(["CDC_CAPTURE_POLLING": "500ms"]).contains("whole seconds"))
     }

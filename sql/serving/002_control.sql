@@ -17,12 +17,14 @@ SELECT 1, LOWER(CONVERT(nvarchar(36), NEWID()))
 WHERE NOT EXISTS (SELECT 1 FROM [dbo].[ctl_serving]);
 GO
 
--- Every change of a capture with an LSN up to last_ingested_lsn is in its staging table.
+-- Every change of a capture with an LSN up to last_ingested_lsn is in its staging table. Where a snapshot had to stand
+-- for changes that could not be read, staging shows the table as it was at LSNs from complete_from_lsn on only.
 IF OBJECT_ID(N'[dbo].[ctl_ingestion_watermarks]', N'U') IS NULL
     CREATE TABLE [dbo].[ctl_ingestion_watermarks] (
         source_name nvarchar(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
         capture_instance nvarchar(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
         last_ingested_lsn binary(10) NOT NULL,
+        complete_from_lsn binary(10) NULL,
         last_commit_time datetime2(6) NULL,
         rows_ingested bigint NOT NULL,
         -- INIT, OK or ERROR

@@ -18,6 +18,8 @@ public final class Pipeline: Sendable {
         public var troubleInterval: Duration = .seconds(30)
         /// Changes in a window at most, but for one transaction larger than that.
         public var batchMaxRows = 50_000
+        /// What happens when changes may have been purged before they were read.
+        public var onGap = GapPolicy.stop
         /// Shortest time between two runs of a projection that names none of its own.
         public var projectionInterval: Duration = .milliseconds(200)
         /// Where the replica lives; `nil` keeps it in memory.
@@ -134,7 +136,7 @@ public final class Pipeline: Sendable {
             for capture in captures {
                 let ingestor = Ingestor(
                     capture: capture, sourceName: options.sourceName, source: source, store: store,
-                    maxRows: options.batchMaxRows, logger: logger)
+                    maxRows: options.batchMaxRows, replica: options.onGap == .snapshot ? replica : nil, logger: logger)
                 group.addTask { try await self.ingest(ingestor, bounds: bounds, watermarks: watermarks) }
             }
             for worker in workers {
@@ -415,6 +417,7 @@ public final class Pipeline: Sendable {
 extension Watermark {
     fileprivate mutating func moved(to step: Ingestor.Step, at now: Timestamp) {
         lastIngestedLSN = step.watermark
+        completeFrom = step.completeFrom ?? completeFrom
         lastCommitTime = step.commitTime
         rowsIngested += step.rows
         status = .ok

@@ -1,10 +1,19 @@
+/// What happens to a capture when changes may have been purged before they were read.
+public enum GapPolicy: String, Sendable, CaseIterable {
+    /// The capture stops with an error, until its owner decides.
+    case stop
+    /// Its table is read anew, and what differs from the staged state is staged in place of the lost changes.
+    case snapshot
+}
+
 /// What an ingestor does next, decided from values alone (design section 5, steps 1 to 3).
 public enum IngestDecision: Sendable, Equatable {
     /// The watermark has reached the end of the source's log, or what comes next waits for the log.
     case idle
     /// The capture is new, and whether its changes tell of every row has to be asked of the source.
     case inspect
-    /// Rows older than the changes have to be read first, as inserts at `lsn`.
+    /// The table has to be read first: its rows are older than the changes, or changes were purged. What it says is
+    /// staged at `lsn`.
     case snapshot(at: LSN)
     /// Changes in `window` can be read. They move the watermark from `from`, in windows of bounded size if
     /// `isBounded`; otherwise all at once, because nothing may be published before the last of them.
@@ -12,7 +21,7 @@ public enum IngestDecision: Sendable, Equatable {
     /// Going on would skip changes, or is impossible; the capture stops with this error.
     case stop(TidemarkError)
 
-    /// What is known of a capture whose watermark is zero.
+    /// What is known of a capture whose watermark is zero, or below its min LSN.
     public enum Beginning: Sendable, Equatable {
         case unknown
         /// The change table tells of every row.
@@ -27,9 +36,9 @@ public enum IngestDecision: Sendable, Equatable {
     ///   - capture: the capture instance's name, for the error.
     ///   - watermark: the last LSN staged.
     ///   - bounds: how far the source's log goes and what it still holds.
-    ///   - beginning: matters while the watermark is zero.
+    ///   - beginning: matters while the watermark is zero or below the min LSN.
     public static func next(
-        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning
+        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning, onGap: GapPolicy = .stop
     ) -> IngestDecision {
         guard let own = bounds.captures[capture] else {
             return .stop(
@@ -41,23 +50,24 @@ public enum IngestDecision: Sendable, Equatable {
         if watermark > bounds.maxLSN {
             return .stop(.sourceBehind(capture: capture, watermark: watermark, maxLSN: bounds.maxLSN))
         }
-        guard watermark == .zero else {
-            if watermark < minLSN {
-                return .stop(.gap(capture: capture, watermark: watermark, minLSN: minLSN))
-            }
+        let isGap = watermark > .zero && watermark < minLSN
+        if isGap, onGap == .stop { return .stop(.gap(capture: capture, watermark: watermark, minLSN: minLSN)) }
+        guard isGap || watermark == .zero else {
             return watermark == bounds.maxLSN ? .idle : read(after: watermark, from: watermark, bounds)
         }
+        // What the log tells up to here is in the table's rows already, and they are staged beyond the watermark.
+        let here = max(bounds.maxLSN, minLSN, .first)
         switch beginning {
         case .unknown:
-            return .inspect
+            return isGap ? .snapshot(at: here) : .inspect
         case .complete:
             // A watermark below the min LSN would be a gap.
             return bounds.maxLSN < max(minLSN, .first) ? .idle : read(after: .zero, from: .zero, bounds)
         case .incomplete:
-            // What the log tells up to here is in the rows already: the capture was enabled at its min LSN.
-            return .snapshot(at: max(bounds.maxLSN, minLSN, .first))
+            return .snapshot(at: here)
         case .staged(let lsn, let hasPassed):
-            return hasPassed && bounds.maxLSN >= lsn ? read(after: lsn, from: .zero, bounds, isBounded: false) : .idle
+            return hasPassed && bounds.maxLSN >= lsn
+                ? read(after: lsn, from: watermark, bounds, isBounded: false) : .idle
         }
     }
 

@@ -4,7 +4,7 @@ import Synchronization
 /// Brings the changes of one capture into staging, window by window (design section 5).
 ///
 /// The watermark lives in the serving database, and `step` takes it in and gives the next one back. What is kept
-/// here is how far the initial read of a new capture is; lost, that read begins anew.
+/// here is how far the read of a table is, of a new capture or after a gap; lost, that read begins anew.
 public final class Ingestor: Sendable {
     /// One window that was staged.
     public struct Step: Sendable, Equatable {
@@ -14,6 +14,8 @@ public final class Ingestor: Sendable {
         public var commitTime: Timestamp?
         /// Changes staged.
         public var rows: Int
+        /// Where the capture is complete from, when a snapshot changed that.
+        public var completeFrom: LSN?
     }
 
     /// Rows in a block: large enough that the cost of handing it over vanishes, small enough that three
@@ -25,12 +27,13 @@ public final class Ingestor: Sendable {
     private let source: any ChangeSource
     private let store: any ServingStore
     private let maxRows: Int
+    private let replica: Replica?
     private let logger: Logger
     private let beginning = Mutex(Beginning.unknown)
     /// The end of a window whose commit may have taken place although its answer was lost.
     private let unsettled = Mutex<LSN?>(nil)
 
-    /// How a capture with a watermark of zero begins.
+    /// How a capture begins, or goes on after a gap.
     private enum Beginning: Sendable {
         case unknown
         case complete
@@ -42,15 +45,17 @@ public final class Ingestor: Sendable {
     ///   - capture: the capture to ingest.
     ///   - sourceName: `SOURCE_NAME`, the first part of the watermark's key.
     ///   - maxRows: changes in a window at most, but for one transaction larger than that.
+    ///   - replica: shows the staged state when the table is read anew after a gap; with `nil` a gap stops the capture.
     public init(
         capture: Capture, sourceName: String, source: any ChangeSource, store: any ServingStore, maxRows: Int,
-        logger: Logger
+        replica: Replica? = nil, logger: Logger
     ) {
         self.capture = capture
         self.sourceName = sourceName
         self.source = source
         self.store = store
         self.maxRows = maxRows
+        self.replica = replica
         self.logger = logger
     }
 
@@ -63,7 +68,8 @@ public final class Ingestor: Sendable {
         while true {
             let beginning = try await state(bounds: bounds)
             switch IngestDecision.next(
-                capture: capture.instance, watermark: watermark, bounds: bounds, beginning: beginning)
+                capture: capture.instance, watermark: watermark, bounds: bounds, beginning: beginning,
+                onGap: replica == nil ? .stop : .snapshot)
             {
             case .idle:
                 return nil
@@ -73,7 +79,7 @@ public final class Ingestor: Sendable {
                 let isComplete = try await source.isComplete(capture)
                 self.beginning.withLock { $0 = isComplete ? .complete : .incomplete }
             case .snapshot(let lsn):
-                try await snapshot(at: lsn)
+                try await snapshot(at: lsn, after: watermark)
             case .read(let window, let from, let isBounded):
                 return try await read(window, from: from, isBounded: isBounded, bounds: bounds)
             }
@@ -88,7 +94,8 @@ public final class Ingestor: Sendable {
         guard let present, present.lastIngestedLSN == end else { return nil }
         beginning.withLock { $0 = .unknown }
         // The rows were counted in the control table; how many they were is not known here.
-        return Step(watermark: end, commitTime: present.lastCommitTime, rows: 0)
+        return Step(
+            watermark: end, commitTime: present.lastCommitTime, rows: 0, completeFrom: present.completeFrom)
     }
 
     private func state(bounds: SourceBounds) async throws -> IngestDecision.Beginning {
@@ -101,17 +108,36 @@ public final class Ingestor: Sendable {
         }
     }
 
-    /// Stages the rows older than the changes. Read while the table is written to, they are not the table at one
-    /// moment; they are once the changes up to the end of the read have been applied to them.
-    private func snapshot(at lsn: LSN) async throws {
+    /// Stages what the table's rows tell. Read while the table is written to, they are not the table at one moment; they
+    /// are once the changes up to the end of the read have been applied to them.
+    private func snapshot(at lsn: LSN, after watermark: LSN) async throws {
         let place: Logger.Metadata = ["capture": "\(capture.instance)"]
-        logger.info("reading the rows older than change data capture", metadata: place)
-        let rows = try await store.stageSnapshot(
-            of: capture, source: sourceName, at: lsn, from: source.rows(of: capture, blockRows: Self.blockRows))
+        if watermark == .zero {
+            logger.info("reading the rows older than change data capture", metadata: place)
+        } else {
+            logger.warning(
+                "changes after \(watermark) may have been purged before they were read; reading the table anew",
+                metadata: place)
+        }
+        let rows = try await source.rows(of: capture, blockRows: Self.blockRows)
+        let staged: Int
+        if watermark > .zero, let replica {
+            staged = try await GapSnapshot(capture: capture, replica: replica).differences(
+                between: watermark, and: rows, at: lsn
+            ) { differences in
+                try await store.stageSnapshot(of: capture, source: sourceName, after: watermark, from: differences)
+            }
+        } else {
+            staged = try await store.stageSnapshot(
+                of: capture, source: sourceName, after: watermark, from: SnapshotReader(rows, at: lsn))
+        }
         let mark = try await source.mark()
-        beginning.withLock { $0 = .staged(at: lsn, rows: rows, until: mark) }
+        beginning.withLock { $0 = .staged(at: lsn, rows: staged, until: mark) }
         logger.info(
-            "read \(rows) rows; they are published once the changes made meanwhile are in", metadata: place)
+            """
+            staged \(staged) \(watermark == .zero ? "rows" : "differences"); they are published once the changes made \
+            meanwhile are in
+            """, metadata: place)
     }
 
     private func read(
@@ -125,17 +151,18 @@ public final class Ingestor: Sendable {
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
             let reader = try await source.changes(
                 of: capture, in: LSNWindow(after: window.after, through: end), blockRows: Self.blockRows)
+            let snapshot: Int? = beginning.withLock { beginning in
+                if case .staged(_, let rows, _) = beginning { rows } else { nil }
+            }
             unsettled.withLock { $0 = end }
             let rows = try await store.ingest(
                 capture, source: sourceName, window: LSNWindow(after: from, through: end), commitTime: commitTime,
-                from: BlockChannel.prefetch(reader))
+                snapshot: snapshot, from: BlockChannel.prefetch(reader))
             unsettled.withLock { $0 = nil }
-            var total = rows
-            beginning.withLock { beginning in
-                if case .staged(_, let before, _) = beginning { total += before }
-                beginning = .unknown
-            }
-            return Step(watermark: end, commitTime: commitTime, rows: total)
+            beginning.withLock { $0 = .unknown }
+            return Step(
+                watermark: end, commitTime: commitTime, rows: (snapshot ?? 0) + rows,
+                completeFrom: snapshot == nil ? nil : end)
         } catch {
             // Only a lost answer leaves open what became of the transaction.
             if case TidemarkError.transient = error {} else { unsettled.withLock { $0 = nil } }
@@ -150,5 +177,26 @@ public final class Ingestor: Sendable {
             }
             throw error
         }
+    }
+}
+
+/// The rows of a table as inserts at one LSN.
+private final class SnapshotReader: BlockReader {
+    private let rows: any BlockReader<RowBatch>
+    private let lsn: LSN
+    private let count = Mutex(0)
+
+    init(_ rows: any BlockReader<RowBatch>, at lsn: LSN) {
+        self.rows = rows
+        self.lsn = lsn
+    }
+
+    func next() throws -> ChangeBatch? {
+        guard let batch = try rows.next() else { return nil }
+        let before = count.withLock { count in
+            defer { count += batch.count }
+            return count
+        }
+        return ChangeBatch(snapshot: batch, at: lsn, firstRow: before)
     }
 }

@@ -32,11 +32,21 @@ public struct ChangeBatch: Sendable {
     ///
     /// - Parameter firstRow: how many rows came before.
     public init(snapshot rows: RowBatch, at lsn: LSN, firstRow: Int) {
+        let operations = Array(repeating: ChangeOperation.insert.rawValue, count: rows.count)
+        self.init(rows, operations: operations, at: lsn, firstRow: firstRow)
+    }
+
+    /// Rows of a table as changes at `lsn`, in the order they are handed out.
+    ///
+    /// - Parameters:
+    ///   - operations: one for each row.
+    ///   - firstRow: how many rows came before.
+    init(_ rows: RowBatch, operations: [UInt8], at lsn: LSN, firstRow: Int) {
         columns = rows.columns
         lsns = Array(repeating: lsn, count: rows.count)
         commandIDs = Array(repeating: 0, count: rows.count)
         seqvals = (0..<rows.count).map { LSN(high: UInt64(firstRow + $0), low: 0) }
-        operations = Array(repeating: ChangeOperation.insert.rawValue, count: rows.count)
+        self.operations = operations
     }
 
     /// Number of changes.

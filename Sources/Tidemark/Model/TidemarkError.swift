@@ -33,8 +33,8 @@ extension TidemarkError: CustomStringConvertible {
         case .gap(let capture, let watermark, let minLSN):
             """
             capture \(capture) has a gap: its watermark \(watermark) is below the source's min LSN \(minLSN), so \
-            changes between them may have been purged by CDC retention. The serving copy cannot be completed from \
-            the change table; start over with an empty serving database, and raise the CDC retention
+            changes between them may have been purged by CDC retention. Set CDC_ON_GAP=snapshot, which reads the table \
+            anew and goes on from there, and raise the CDC retention
             """
         case .sourceBehind(let capture, let watermark, let maxLSN):
             """

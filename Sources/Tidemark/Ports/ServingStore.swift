@@ -24,14 +24,15 @@ public protocol ServingStore: Sendable {
     /// - Throws: `TidemarkError.schema` when a staging table with other columns or types is there.
     func prepareStaging(for capture: Capture, source: String) async throws
 
-    /// Stages the rows a table held before its changes were captured, as inserts at `lsn`, in place of whatever is
-    /// staged of the capture; a large table takes several transactions. The watermark stays at zero, so nothing of
-    /// it is seen until `ingest` has brought the changes since.
+    /// Stages what a read of the source's table tells, in place of whatever is staged beyond `watermark`; a large table
+    /// takes several transactions. The watermark stays, so nothing of it is seen until `ingest` has brought the changes
+    /// since.
     ///
-    /// - Returns: the number of rows staged.
-    /// - Throws: `TidemarkError.conflict` when the watermark is not zero.
+    /// - Parameter changes: in log order, all beyond the watermark.
+    /// - Returns: the number of changes staged.
+    /// - Throws: `TidemarkError.conflict` when the capture's watermark is not `watermark`.
     func stageSnapshot(
-        of capture: Capture, source: String, at lsn: LSN, from rows: any BlockReader<RowBatch>
+        of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
     ) async throws -> Int
 
     /// All watermarks of `source`, by capture instance.
@@ -40,9 +41,11 @@ public protocol ServingStore: Sendable {
     /// Appends the changes `reader` hands out to the capture's staging table and moves its watermark from
     /// `window.after` to `window.through`, in one transaction. Sets the capture's status to OK.
     ///
+    /// - Parameter snapshot: how many changes of the window `stageSnapshot` has staged, if it has: they count as ingested
+    ///   from now on, and the capture is complete from the window's end.
     /// - Returns: the number of changes written.
     func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int
 
@@ -92,6 +95,18 @@ public protocol ServingStore: Sendable {
         -> (ProjectionState, any BlockReader<RowBatch>)
 }
 
+extension ServingStore {
+    /// An ingest of a window without a snapshot.
+    @discardableResult
+    public func ingest(
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?,
+        from reader: any BlockReader<ChangeBatch>
+    ) async throws -> Int {
+        try await ingest(
+            capture, source: source, window: window, commitTime: commitTime, snapshot: nil, from: reader)
+    }
+}
+
 /// The right to be the one pipeline on a serving database.
 public protocol PipelineLease: AnyObject, Sendable {
     func release()
@@ -107,6 +122,9 @@ public struct Watermark: Sendable, Equatable {
     }
 
     public var lastIngestedLSN: LSN
+    /// From here on staging shows the table as it was at every LSN. Before, where a snapshot stands for changes that
+    /// could not be read, it shows none.
+    public var completeFrom: LSN
     public var lastCommitTime: Timestamp?
     /// Changes ingested since the capture was first seen.
     public var rowsIngested: Int
@@ -115,10 +133,11 @@ public struct Watermark: Sendable, Equatable {
     public var updatedAt: Timestamp
 
     public init(
-        lastIngestedLSN: LSN, lastCommitTime: Timestamp?, rowsIngested: Int, status: Status,
-        lastError: String?, updatedAt: Timestamp
+        lastIngestedLSN: LSN, completeFrom: LSN = .zero, lastCommitTime: Timestamp?, rowsIngested: Int,
+        status: Status, lastError: String?, updatedAt: Timestamp
     ) {
         self.lastIngestedLSN = lastIngestedLSN
+        self.completeFrom = completeFrom
         self.lastCommitTime = lastCommitTime
         self.rowsIngested = rowsIngested
         self.status = status

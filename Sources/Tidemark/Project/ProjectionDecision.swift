@@ -6,9 +6,9 @@ public enum ProjectionDecision: Sendable, Equatable {
     case confirm(at: LSN)
     /// Build the table in full as of `asOf`.
     case build(asOf: LSN, reason: BuildReason)
-    /// The table must be built, but the replica no longer shows the state at the cutoff: a capture lags far behind
-    /// the others. The cutoff will catch up with `base`.
-    case wait(base: LSN)
+    /// The state at the cutoff cannot be shown: a capture lags far behind the others. The cutoff will catch up with
+    /// `until`.
+    case wait(until: LSN)
     /// Apply what changed between two LSNs.
     case advance(from: LSN, to: LSN)
     /// The checkpoint lies beyond the cutoff, which no step of the pipeline can cause.
@@ -27,14 +27,16 @@ public enum ProjectionDecision: Sendable, Equatable {
     ///   - definitionHash: hash of the definition at hand.
     ///   - captures: the capture instances it reads.
     ///   - cutoff: MIN(watermark) over those captures.
+    ///   - completeFrom: the LSN from which on staging shows all of them.
     ///   - replicaBase: the oldest LSN the replica can still show, MAX(base LSN) over those captures.
     public static func next(
         name: String, state: ProjectionState?, definitionHash: String, captures: Set<String>, cutoff: LSN,
-        replicaBase: LSN
+        completeFrom: LSN = .zero, replicaBase: LSN
     ) -> ProjectionDecision {
         guard cutoff > .zero else { return .idle }
         func build(_ reason: BuildReason) -> ProjectionDecision {
-            cutoff < replicaBase ? .wait(base: replicaBase) : .build(asOf: cutoff, reason: reason)
+            let earliest = max(replicaBase, completeFrom)
+            return cutoff < earliest ? .wait(until: earliest) : .build(asOf: cutoff, reason: reason)
         }
         guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
             return build(.new)
@@ -53,8 +55,14 @@ public enum ProjectionDecision: Sendable, Equatable {
                         """))
         }
         if checkpoint == cutoff { return state.status == .error ? .confirm(at: cutoff) : .idle }
+        if cutoff < completeFrom { return .wait(until: completeFrom) }
         if checkpoint < replicaBase { return build(.checkpointTooOld) }
         return .advance(from: checkpoint, to: cutoff)
+    }
+
+    /// The LSN from which on staging shows all of a projection's captures: MAX(complete from) over them.
+    public static func completeFrom(of captures: some Sequence<String>, watermarks: [String: Watermark]) -> LSN {
+        captures.compactMap { watermarks[$0]?.completeFrom }.max() ?? .zero
     }
 
     /// The cutoff of a projection: MIN(watermark) over its captures, with that watermark's commit time.

@@ -75,7 +75,9 @@ public struct ProjectionWorker: Sendable {
         let state = try await store.projection(name)
         let decision = ProjectionDecision.next(
             name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
-            cutoff: cutoff.lsn, replicaBase: await replica.baseLSN(of: engine.instances))
+            cutoff: cutoff.lsn,
+            completeFrom: ProjectionDecision.completeFrom(of: engine.instances, watermarks: watermarks),
+            replicaBase: await replica.baseLSN(of: engine.instances))
 
         switch decision {
         case .idle:
@@ -83,8 +85,8 @@ public struct ProjectionWorker: Sendable {
         case .confirm(let at):
             try await commit(ProjectionChanges(), from: at, to: at, asOfTime: cutoff.commitTime)
             return nil
-        case .wait(let base):
-            logger.debug("waiting for the cutoff to reach the replica's base", metadata: ["base_lsn": "\(base)"])
+        case .wait(let lsn):
+            logger.debug("waiting for the cutoff to reach what can be shown", metadata: ["lsn": "\(lsn)"])
             return nil
         case .stop(let error):
             throw error

@@ -29,6 +29,7 @@ extension Settings {
             sourceName: try sourceName(value(.sourceName)),
             pollInterval: try duration(value(.pollInterval)),
             batchMaxRows: try count(value(.batchMaxRows)),
+            onGap: try choice(value(.onGap), of: GapPolicy.allCases),
             excludedColumns: try columns(value(.excludedColumns)),
             capturePolling: try wholeSeconds(value(.capturePolling)),
             projectionInterval: projectionInterval,

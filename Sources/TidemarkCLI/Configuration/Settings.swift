@@ -21,6 +21,8 @@ struct Settings: Sendable {
     var pollInterval: Duration
     /// `CDC_BATCH_MAX_ROWS`: changes in one window at most, unless a single transaction is larger.
     var batchMaxRows: Int
+    /// `CDC_ON_GAP`: what happens when changes may have been purged before they were read.
+    var onGap: GapPolicy
     /// `CDC_EXCLUDE_COLUMNS`: captured columns to leave out, as `capture_instance.column`.
     var excludedColumns: Set<String>
     /// `CDC_CAPTURE_POLLING`: how often SQL Server's capture job looks into the log; `bootstrap` sets it.
@@ -67,6 +69,7 @@ enum SettingKey: String, CaseIterable, Sendable {
     case sourceName = "source_name"
     case pollInterval = "poll_interval"
     case batchMaxRows = "cdc_batch_max_rows"
+    case onGap = "cdc_on_gap"
     case excludedColumns = "cdc_exclude_columns"
     case capturePolling = "cdc_capture_polling"
     case projectionInterval = "projection_interval"
@@ -95,6 +98,8 @@ enum SettingKey: String, CaseIterable, Sendable {
         case .duckDBMemoryLimit: "1GB"
         // SQL Server's own five seconds are most of the latency a user sees.
         case .capturePolling: "1s"
+        // What a gap means for the figures is for their owner to say.
+        case .onGap: "stop"
         case .excludedColumns: ""
         case .sourceDSNFile, .servingDSNFile, .projectionsDirectory, .bootstrapSourceDSN, .bootstrapSourceDSNFile,
             .bootstrapServingDSN, .bootstrapServingDSNFile:
