@@ -102,7 +102,9 @@ public final class Connection {
     var isAbandoned: Bool { thread?.isAbandoned == true }
 
     func openHandle() throws -> SQLHDBC {
-        guard let handle, !isAbandoned else { throw ODBCError.closed("connection") }
+        guard let handle else { throw ODBCError.closed("connection") }
+        // Not always the call's own error: what ends a result has none, and is not waited for in vain either.
+        guard !isAbandoned else { throw ODBCError.givenUp }
         return handle
     }
 

@@ -27,6 +27,8 @@ public enum ODBCError: Error, Hashable, Sendable {
     case nestedTransaction
     /// The connection, statement or cursor was used after it was closed.
     case closed(String)
+    /// The connection was given up in an earlier call, to which the server did not answer in time; connect anew.
+    case givenUp
 
     /// The records of the driver and the database, the first being the most telling.
     public var records: [Diagnostic] {
@@ -41,6 +43,7 @@ public enum ODBCError: Error, Hashable, Sendable {
         switch self {
         case .connect, .statement, .rows: ErrorClass(records)
         case .cancelled: .cancelled
+        case .givenUp: .transient
         default: .permanent
         }
     }
@@ -52,7 +55,7 @@ public enum ODBCError: Error, Hashable, Sendable {
             .truncated(let sql, _, _), .invalidValue(let sql, _, _, _), .unsupportedType(let sql, _, _),
             .noResult(let sql):
             sql
-        case .connect, .typeMismatch, .nestedTransaction, .closed: nil
+        case .connect, .typeMismatch, .nestedTransaction, .closed, .givenUp: nil
         }
     }
 }
@@ -84,6 +87,8 @@ extension ODBCError: CustomStringConvertible {
             "A transaction was begun within a transaction on the same connection; end the first one before"
         case .closed(let what):
             "The \(what) was used after it was closed"
+        case .givenUp:
+            "The connection was given up before, because the server did not answer in time"
         }
     }
 

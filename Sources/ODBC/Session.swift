@@ -1,4 +1,5 @@
 import Blocking
+import Synchronization
 
 /// A connection for async code: its blocking calls run on a thread of their own.
 ///
@@ -14,6 +15,7 @@ public final class Session: Sendable {
     // Used on the thread only.
     nonisolated(unsafe) private let connection: Connection
     private let cancelHandle: CancelHandle
+    private let hasClosed = Mutex(false)
 
     /// Opens a connection on a thread of its own.
     ///
@@ -35,6 +37,9 @@ public final class Session: Sendable {
         thread.later { connection.close() }
     }
 
+    /// Whether the connection was closed in a closure, or given up with a call that did not come back: another is needed.
+    public var isClosed: Bool { hasClosed.withLock { $0 } }
+
     /// Runs `body` with the connection on the session's thread.
     ///
     /// The connection, and what belongs to it (statements, cursors), must not leave `body`.
@@ -48,7 +53,10 @@ public final class Session: Sendable {
         let scope = CancelHandle.Scope()
         let work = Once<Success, any Error> { [self] in
             let isWanted = cancelHandle.enter(scope)
-            defer { cancelHandle.leave() }
+            defer {
+                cancelHandle.leave()
+                if connection.isClosed { hasClosed.withLock { $0 = true } }
+            }
             guard isWanted else { throw CancellationError() }
             do {
                 return try body(connection)
@@ -66,5 +74,6 @@ public final class Session: Sendable {
     /// Disconnects and waits until it is done. Closing twice does nothing; later calls throw.
     public func close() async {
         await thread.run { [self] in connection.close() }
+        hasClosed.withLock { $0 = true }
     }
 }

@@ -301,7 +301,7 @@ public final class Statement {
         }
         let isCancelled = connection.cancelHandle.end()
         // Nobody waits for it any more, and the connection is about to end.
-        guard !connection.isAbandoned else { throw ODBCError.closed("connection") }
+        guard !connection.isAbandoned else { throw ODBCError.givenUp }
         if isCancelled, result == SQL_SUCCESS || result == SQL_NO_DATA { throw ODBCError.cancelled(sql: sql) }
         return try check(result, isCancelled: isCancelled)
     }

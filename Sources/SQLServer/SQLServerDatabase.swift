@@ -148,6 +148,8 @@ public final class SQLServerDatabase: Sendable {
     }
 
     private func giveBack(_ session: Session) {
+        // What ended its last result, or put it in order for the next one, may have failed without a word.
+        guard !session.isClosed else { return }
         idle.withLock { idle in
             if idle.count < Self.keptConnections { idle.append(session) }
         }

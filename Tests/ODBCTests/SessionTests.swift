@@ -120,9 +120,20 @@ struct SessionTests {
     @Test("a closed session refuses work")
     func close() async throws {
         let session = try await server.session()
+        #expect(!session.isClosed)
         await session.close()
         await session.close()
+        #expect(session.isClosed)
         await #expect(throws: ODBCError.closed("connection")) { try await session.run { try $0.execute("SELECT 1") } }
+    }
+
+    @Test("a session whose connection was closed by its work says so")
+    func closedWithin() async throws {
+        let session = try await server.session()
+        try await session.run { _ = try $0.scalar("SELECT 1") }
+        #expect(!session.isClosed)
+        try await session.run { $0.close() }
+        #expect(session.isClosed)
     }
 
     @Test("a failed login is thrown by the session's start")

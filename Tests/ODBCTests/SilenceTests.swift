@@ -28,7 +28,8 @@ struct SilenceTests {
         #expect(error.errorClass == .transient)
         #expect(error.description.contains("has not answered within"))
         #expect(connection.isDead)
-        #expect(throws: ODBCError.closed("connection")) { try connection.execute("SELECT 2") }
+        #expect(throws: ODBCError.givenUp) { try connection.execute("SELECT 2") }
+        #expect(ODBCError.givenUp.errorClass == .transient)
         line.speak()
         #expect(try another().scalar("SELECT 3") == 3)
     }
@@ -75,6 +76,7 @@ struct SilenceTests {
         try await eventually("the answer is kept back") { line.swallowed > 0 }
         task.cancel()
         await #expect(throws: CancellationError.self) { try await task.value }
+        #expect(session.isClosed)
         #expect(try await session.run { $0.isDead })
         await session.close()
     }

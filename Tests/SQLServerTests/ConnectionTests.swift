@@ -20,4 +20,12 @@ struct ConnectionTests {
         let database = try SQLServerDatabase(try #require(Self.mapped), role: "test")
         #expect(try await database.run { try $0.scalar("SELECT DB_NAME()").string } == "master")
     }
+
+    @Test("a connection that its last user closed is not handed to the next")
+    func closed() async throws {
+        let server = try #require(TestServer.source)
+        let database = try SQLServerDatabase(server.target(database: "master"), role: "test")
+        try await database.run { $0.close() }
+        #expect(try await database.run { try $0.scalar("SELECT DB_NAME()").string } == "master")
+    }
 }

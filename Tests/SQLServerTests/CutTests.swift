@@ -199,6 +199,7 @@ private final class Journey: Sendable {
                 {
                     watermark.lastIngestedLSN = step.watermark
                     watermark.lastCommitTime = step.commitTime
+                    watermark.completeFrom = step.completeFrom ?? watermark.completeFrom
                     watermarks[instance] = watermark
                 }
             }
