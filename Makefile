@@ -33,9 +33,11 @@ release: deps odbc ## Build the optimised binary, .build/release/tidemark
 demo: release ## Show the pipeline at work on throw-away databases (DURATION=15s RATE=500 DIR=folder KEEP=1)
 	$(TIDEMARK) demo $(OPTIONS)
 
-bench: release ## Measure against what SQLite and DuckDB do by themselves (minutes; docs/benchmarks.md)
+bench: release ## Measure against what the databases do by themselves (minutes; docs/benchmarks.md)
 	$(SWIFT) build -c release --product tidemark-bench
 	.build/release/tidemark-bench
+	@if [ -n "$$TIDEMARK_TEST_SOURCE_DSN" ]; then \
+	TIDEMARK_BENCH_CHANGES=100000 $(SWIFT) test --filter ReadBenchmarkTests; fi
 	$(TIDEMARK) demo --rate 2000 --duration 20s
 
 test: deps odbc ## Build and run all tests

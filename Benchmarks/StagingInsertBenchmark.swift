@@ -6,7 +6,7 @@ import Tidemark
 /// Ways to insert changes into a staging table of SQL Server, one against the other; the product has the best that is
 /// safe (SQLServerBulkInsert).
 ///
-/// Runs when TIDEMARK_TEST_SERVING_DSN names a database it may write to.
+/// Runs when TIDEMARK_TEST_SERVING_DSN names a server, in a database of its own.
 enum StagingInsertBenchmark {
     static let variable = "TIDEMARK_TEST_SERVING_DSN"
     private static let rows = 20_000
@@ -26,11 +26,23 @@ enum StagingInsertBenchmark {
             return
         }
         guard let dsn = try SQLServerDSN(text) else { throw TidemarkError.configuration("\(variable) is no DSN") }
-        let target = try dsn.connectionString(drivers: .ofThisMachine())
+        let drivers = try SQLServerDrivers.ofThisMachine()
+        let master = try Environment().connect(dsn.with(database: "master").connectionString(drivers: drivers))
+        let name = "tidemark_bench_\(UInt32.random(in: 0 ... .max))"
+        try master.execute("CREATE DATABASE \(name)")
+        // Its connections have ended by then.
+        defer { drop(name, master) }
+        try await run(dsn.with(database: name).connectionString(drivers: drivers))
+    }
+
+    private static func drop(_ name: String, _ master: Connection) {
+        do { try master.execute("DROP DATABASE \(name)") } catch { say("  \(name) is left: \(error)") }
+    }
+
+    private static func run(_ target: ConnectionString) async throws {
         let connection = try Environment().connect(target)
         say("\nstaging insert: \(rows) changes of orders in one transaction, \(connection.driver.driverName)")
         try connection.execute(create("stg_bench"))
-        defer { _ = try? connection.execute("DROP TABLE stg_bench") }
         for groupRows in [1, 8, 32, 96, 180] {
             try measure(connection, "parameter array, \(groupRows) rows a statement") {
                 try valuesArray(connection, groupRows: groupRows)
@@ -47,7 +59,6 @@ enum StagingInsertBenchmark {
         try connection.execute("TRUNCATE TABLE stg_bench")
         try connection.execute(insertStatement(1), try parameters(0..<rows, groupRows: 1))
         try connection.execute("DROP TABLE IF EXISTS stg_bench_rows; SELECT * INTO stg_bench_rows FROM stg_bench")
-        defer { _ = try? connection.execute("DROP TABLE stg_bench_rows") }
         try measure(connection, "the server's own INSERT … SELECT") {
             try connection.execute("INSERT INTO stg_bench SELECT * FROM stg_bench_rows")
         }
@@ -101,7 +112,6 @@ enum StagingInsertBenchmark {
             try database.execute("DROP TABLE IF EXISTS stg_cdc_bench")
             try database.execute("DELETE FROM ctl_ingestion_watermarks WHERE capture_instance = N'dbo_bench'")
         }
-        defer { try? clean() }
         for count in [rows, 50] {
             var times: [Double] = []
             for _ in 0..<rounds {

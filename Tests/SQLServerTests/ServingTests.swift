@@ -1,6 +1,7 @@
 import ContractTests
 import Foundation
 import ODBC
+import TestSupport
 import Testing
 import Tidemark
 
@@ -403,8 +404,10 @@ struct ServingTests {
             let name = fixture.name
             let changes = KillingReader([Self.changes(1...2), Self.changes(3...4)], database: name)
             await #expect(throws: TidemarkError.self) { _ = try await Self.ingest(store, 1...4, from: changes) }
-            #expect(try fixture.count("stg_cdc_items") == 0)
-            #expect(try await Self.watermark(store) == .zero)
+            let rows = try fixture.count("stg_cdc_items")
+            #expect(rows == 0)
+            let watermark = try await Self.watermark(store)
+            #expect(watermark == .zero)
             #expect(try await Self.ingest(store, 1...4) == 4)
 
             let state = try await store.projection("texts")
@@ -499,16 +502,28 @@ private final class KillingReader<Block: Sendable>: BlockReader, @unchecked Send
 }
 
 extension ServingServer {
-    /// Ends all sessions that use a database.
+    /// Ends all sessions that use a database, and waits until they have ended.
     static func killSessions(of database: String) throws {
+        struct Alive: Error { let sessions: Set<Int64> }
         let master = try connect("master")
-        let sessions = try master.query(
-            "SELECT CAST(session_id AS bigint) FROM sys.dm_exec_sessions WHERE database_id = DB_ID(?) AND session_id <> @@SPID",
-            [.string(database)]
-        ).rows()
-        for session in sessions {
-            guard let id = session[0].int64 else { continue }
-            _ = try? master.execute("KILL \(id)")
+        func sessions() throws -> Set<Int64> {
+            let rows = try master.query(
+                """
+                SELECT CAST(session_id AS bigint) FROM sys.dm_exec_sessions
+                WHERE database_id = DB_ID(?) AND session_id <> @@SPID
+                """, [.string(database)]
+            ).rows()
+            return Set(rows.compactMap { $0[0].int64 })
         }
+        let found = try sessions()
+        var alive = found
+        let end = ContinuousClock.now + patience
+        while !alive.isEmpty {
+            guard ContinuousClock.now < end else { throw Alive(sessions: alive) }
+            // One that has ended by then is an error.
+            for session in alive { _ = try? master.execute("KILL \(session)") }
+            alive = try found.intersection(sessions())
+        }
+        if found.isEmpty { throw Alive(sessions: []) }
     }
 }

@@ -46,7 +46,13 @@ struct SilentServerTests {
         }
     }
 
-    @Test("tells so, and goes on when the server answers again, whatever it was asked last")
+    @Test(
+        "tells so, and goes on when the server answers again, whatever it was asked last",
+        .enabled("the servers take no connection without TLS, in which a relay sees no request") {
+            let isSourcePlain = await TestServer.source?.isPlain() ?? false
+            let isServingPlain = await TestServer.serving?.isPlain() ?? false
+            return isSourcePlain && isServingPlain
+        })
     func silence() async throws {
         try await SQLServerSourceFixture.withShop { source in
             try await SQLServerServingFixture.run { serving in try await check(source, serving) }
@@ -68,11 +74,11 @@ struct SilentServerTests {
         let errors = Errors()
         let far = SQLServerSource(
             try SQLServerDatabase(
-                source.database.server.target(database: source.database.name, through: lines.source.port),
+                source.database.server.plain.target(database: source.database.name, through: lines.source.port),
                 role: "source", timeouts: timeouts), options: .init(logger: errors.logger))
         let store = SQLServerServing(
             try SQLServerDatabase(
-                ServingServer.target(serving.name, through: lines.serving.port), role: "serving", timeouts: timeouts),
+                ServingServer.target(serving.name, through: lines.serving.port, isPlain: true), role: "serving", timeouts: timeouts),
             scripts: [])
         var options = Pipeline.Options()
         (options.pollInterval, options.projectionInterval) = (.milliseconds(50), .milliseconds(50))
