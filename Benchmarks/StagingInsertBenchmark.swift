@@ -30,13 +30,21 @@ enum StagingInsertBenchmark {
         let master = try Environment().connect(dsn.with(database: "master").connectionString(drivers: drivers))
         let name = "tidemark_bench_\(UInt32.random(in: 0 ... .max))"
         try master.execute("CREATE DATABASE \(name)")
-        // Its connections have ended by then.
         defer { drop(name, master) }
         try await run(dsn.with(database: name).connectionString(drivers: drivers))
     }
 
+    /// Connections that were let go of end on threads of their own, so it may take some attempts.
     private static func drop(_ name: String, _ master: Connection) {
-        do { try master.execute("DROP DATABASE \(name)") } catch { say("  \(name) is left: \(error)") }
+        for attempt in 1...50 {
+            do {
+                try master.execute("DROP DATABASE \(name)")
+                return
+            } catch {
+                guard attempt < 50 else { return say("  \(name) is left: \(error)") }
+                Thread.sleep(forTimeInterval: 0.2)
+            }
+        }
     }
 
     private static func run(_ target: ConnectionString) async throws {
