@@ -78,7 +78,8 @@ struct SilentServerTests {
                 role: "source", timeouts: timeouts), options: .init(logger: errors.logger))
         let store = SQLServerServing(
             try SQLServerDatabase(
-                ServingServer.target(serving.name, through: lines.serving.port, isPlain: true), role: "serving", timeouts: timeouts),
+                ServingServer.target(serving.name, through: lines.serving.port, isPlain: true), role: "serving",
+                timeouts: timeouts),
             scripts: [])
         var options = Pipeline.Options()
         (options.pollInterval, options.projectionInterval) = (.milliseconds(50), .milliseconds(50))
