@@ -71,7 +71,7 @@ enum ProjectionBenchmark {
                     lsn = next
                     let watermarks = try await store.watermarks(source: "bench")
                     cycles.append(try await seconds { _ = try await worker.step(watermarks: watermarks) })
-                    recomputations.append(await seconds { await evaluate(engine, asOf: lsn) })
+                    recomputations.append(try await seconds { try await evaluate(engine, asOf: lsn) })
                 }
                 let cycle = median(cycles)
                 let whole = median(recomputations)
@@ -101,13 +101,12 @@ enum ProjectionBenchmark {
     }
 
     /// Evaluates the whole query; its rows are not fetched beyond the first block.
-    private static func evaluate(_ engine: ProjectionEngine, asOf lsn: LSN) async {
-        let (producer, consumer) = BlockChannel.make(of: RowBatch.self)
-        let taken = Task.detached {
-            _ = try consumer.next()
-            consumer.close()
+    private static func evaluate(_ engine: ProjectionEngine, asOf lsn: LSN) async throws {
+        try await BlockChannel.pipe {
+            try await engine.rows(asOf: lsn, to: $0)
+        } to: { consumer in
+            // It blocks.
+            _ = try await Task.detached { try consumer.next() }.value
         }
-        await engine.rows(asOf: lsn, to: producer)
-        _ = await taken.result
     }
 }

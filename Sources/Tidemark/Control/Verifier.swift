@@ -138,15 +138,10 @@ public struct Verifier: Sendable {
         // The order matters: rows first, then the log's end, so that whatever the rows show beyond the
         // watermark is among the changes read after.
         let rows = try await source.rows(of: capture, blockRows: Ingestor.blockRows)
-        let tables = ReplicaTables(capture)
         let table = ProjectionTable(projection: capture.table, columns: capture.columns, key: capture.key)
         let session = try await replica.makeSession(name: "verify \(capture.table)")
         try await session.run { connection in
-            try connection.execute(
-                """
-                CREATE TEMP TABLE overlay AS \(tables.latest(through: watermark));
-                CREATE TEMP TABLE staged AS \(tables.state(overlay: "overlay", columns: capture.columns.map(\.name)));
-                """)
+            try connection.execute(ReplicaTables(capture).keepState(asOf: watermark, as: "staged"))
             try connection.createTable("__actual", columns: capture.columns, filledFrom: rows)
         }
         let end = try await source.bounds().maxLSN

@@ -18,42 +18,26 @@ struct GapSnapshot: Sendable {
         }
         try await replica.takeIn([capture.instance], upTo: watermark)
 
-        let (producer, consumer) = BlockChannel.make(of: ChangeBatch.self)
-        async let produced: Void = produce(session, from: watermark, at: lsn, to: producer)
-        let staged: Result<Success, any Error>
-        do {
-            staged = .success(try await stage(consumer))
-        } catch {
-            staged = .failure(error)
+        return try await BlockChannel.pipe { producer in
+            try await session.run { try push($0, from: watermark, at: lsn, to: producer) }
+        } to: { differences in
+            try await stage(differences)
         }
-        // A store that gives up early must not leave the producer waiting for room.
-        consumer.close()
-        await produced
-        await session.close()
-        return try staged.get()
     }
 
-    private func produce(
-        _ session: Session, from watermark: LSN, at lsn: LSN, to producer: BlockProducer<ChangeBatch>
-    ) async {
-        do {
-            try await session.run { connection in
-                try connection.rollingBack {
-                    try requireReplica(connection, at: watermark)
-                    try connection.execute(prepare(watermark))
-                    var count = 0
-                    try connection.stream(Self.select(capture), [Self.operation] + capture.columns) { batch in
-                        let operations = batch.columns[0].withFixedBytes { Array($0.prefix(batch.count)) }
-                        let rows = RowBatch(columns: Array(batch.columns.dropFirst()))
-                        defer { count += batch.count }
-                        return producer.push(
-                            ChangeBatch(rows, operations: operations, at: lsn, firstRow: count))
-                    }
-                }
+    private func push(
+        _ connection: Connection, from watermark: LSN, at lsn: LSN, to producer: BlockProducer<ChangeBatch>
+    ) throws {
+        try connection.rollingBack {
+            try requireReplica(connection, at: watermark)
+            try connection.execute(prepare(watermark))
+            var count = 0
+            try connection.stream(select, [Self.operation] + capture.columns) { batch in
+                let operations = batch.columns[0].withFixedBytes { Array($0.prefix(batch.count)) }
+                let rows = RowBatch(columns: Array(batch.columns.dropFirst()))
+                defer { count += batch.count }
+                return producer.push(ChangeBatch(rows, operations: operations, at: lsn, firstRow: count))
             }
-            producer.finish()
-        } catch {
-            producer.finish(throwing: error)
         }
     }
 
@@ -61,8 +45,8 @@ struct GapSnapshot: Sendable {
     private func requireReplica(_ connection: Connection, at lsn: LSN) throws {
         let isThere = try connection.scalar(
             """
-            SELECT count(*) FROM replica.positions WHERE capture_instance = \(SQLText.literal(capture.instance))
-                AND base_lsn <= \(lsn.sqlLiteral) AND loaded_lsn >= \(lsn.sqlLiteral)
+            SELECT count(*) FROM replica.positions
+            WHERE capture_instance = \(SQLText.literal(capture.instance)) AND \(ReplicaTables.shows(from: lsn, to: lsn))
             """)
         guard isThere == .int(1) else {
             throw TidemarkError.transient("the replica of \(capture.instance) is being rebuilt")
@@ -73,17 +57,14 @@ struct GapSnapshot: Sendable {
 
     /// Leaves the staged state in `__staged`, and the table's rows that are not so there in `__differing`.
     private func prepare(_ watermark: LSN) -> String {
-        let tables = ReplicaTables(capture)
-        let state = tables.state(overlay: "__latest", columns: capture.columns.map(\.name))
-        return """
-            CREATE TEMP TABLE __latest AS \(tables.latest(through: watermark));
-            CREATE TEMP TABLE __staged AS \(state);
-            CREATE TEMP TABLE __differing AS SELECT * FROM __actual EXCEPT SELECT * FROM __staged;
-            """
+        """
+        \(ReplicaTables(capture).keepState(asOf: watermark, as: "__staged"))
+        CREATE TEMP TABLE __differing AS SELECT * FROM __actual EXCEPT SELECT * FROM __staged;
+        """
     }
 
     /// The differences, their operation first.
-    private static func select(_ capture: Capture) -> String {
+    private var select: String {
         func rows(_ operation: ChangeOperation, _ from: String) -> String {
             "SELECT \(operation.rawValue)::UTINYINT AS __op, * FROM \(from) USING (\(SQLText.list(capture.key)))"
         }

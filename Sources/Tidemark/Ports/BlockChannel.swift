@@ -31,6 +31,34 @@ public enum BlockChannel {
         thread.start()
         return consumer
     }
+
+    /// Hands what `produce` pushes to `consume` while it is made, and waits for both.
+    ///
+    /// - Throws: what `consume` throws; it meets what `produce` throws where it takes the next block.
+    public static func pipe<Block: Sendable, Success: Sendable>(
+        of: Block.Type = Block.self, from produce: @escaping @Sendable (BlockProducer<Block>) async throws -> Void,
+        to consume: (BlockConsumer<Block>) async throws -> Success
+    ) async throws -> Success {
+        let (producer, consumer) = make(of: Block.self)
+        async let produced: Void = {
+            do {
+                try await produce(producer)
+                producer.finish()
+            } catch {
+                producer.finish(throwing: error)
+            }
+        }()
+        let consumed: Result<Success, any Error>
+        do {
+            consumed = .success(try await consume(consumer))
+        } catch {
+            consumed = .failure(error)
+        }
+        // A consumer that gives up early must not leave the producer waiting for room.
+        consumer.close()
+        await produced
+        return try consumed.get()
+    }
 }
 
 /// The sending end of a `BlockChannel`. Dropping it without `finish` ends the stream with an error.

@@ -136,8 +136,7 @@ struct Evaluation: Sendable {
         let instances = inputs.map { SQLText.literal($0.capture.instance) }.joined(separator: ", ")
         let moved = """
             SELECT -1, count(*), 0 FROM replica.positions
-            WHERE capture_instance IN (\(instances))
-                AND (base_lsn > \(from.sqlLiteral) OR loaded_lsn < \(to.sqlLiteral))
+            WHERE capture_instance IN (\(instances)) AND NOT \(ReplicaTables.shows(from: from, to: to))
             """
         let counts = inputs.enumerated().map { index, input in
             """

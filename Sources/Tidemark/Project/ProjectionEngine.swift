@@ -54,19 +54,14 @@ public struct ProjectionEngine: Sendable {
         }
     }
 
-    /// Streams the whole result as of `lsn` to `producer`, and ends it. Blocks are at most a DuckDB chunk.
-    public func rows(asOf lsn: LSN, to producer: BlockProducer<RowBatch>) async {
+    /// Streams the whole result as of `lsn` to `producer`. Blocks are at most a DuckDB chunk.
+    public func rows(asOf lsn: LSN, to producer: BlockProducer<RowBatch>) async throws {
         let evaluation = Evaluation(definition: definition, inputs: inputs)
-        do {
-            try await evaluating { [table] connection in
-                try connection.rollingBack {
-                    try evaluation.wholeResult(connection, table: table, asOf: lsn)
-                    try connection.stream("SELECT * FROM \(evaluation.after)", table.columns) { producer.push($0) }
-                }
+        try await evaluating { [table] connection in
+            try connection.rollingBack {
+                try evaluation.wholeResult(connection, table: table, asOf: lsn)
+                try connection.stream("SELECT * FROM \(evaluation.after)", table.columns) { producer.push($0) }
             }
-            producer.finish()
-        } catch {
-            producer.finish(throwing: error)
         }
     }
 

@@ -117,20 +117,13 @@ public struct ProjectionWorker: Sendable {
     }
 
     private func build(asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?) async throws -> Int {
-        let (producer, consumer) = BlockChannel.make(of: RowBatch.self)
         let build = ProjectionBuild(
             table: engine.table, replacing: state, asOf: asOf, asOfTime: asOfTime,
             captures: engine.instances.sorted(), definitionHash: engine.definitionHash)
-        async let produced: Void = engine.rows(asOf: asOf, to: producer)
-        // A store that gives up early must not leave the engine waiting for room.
-        let rows: Result<Int, any Error>
-        do {
-            rows = .success(try await store.build(build, rows: consumer))
-        } catch {
-            rows = .failure(error)
+        return try await BlockChannel.pipe { [engine] in
+            try await engine.rows(asOf: asOf, to: $0)
+        } to: { rows in
+            try await store.build(build, rows: rows)
         }
-        consumer.close()
-        await produced
-        return try rows.get()
     }
 }

@@ -46,6 +46,20 @@ struct ReplicaTables {
         """
     }
 
+    /// Whether a row of `replica.positions` is of a capture whose state can be shown from one LSN to another.
+    static func shows(from: LSN, to: LSN) -> String {
+        "(base_lsn <= \(from.sqlLiteral) AND loaded_lsn >= \(to.sqlLiteral))"
+    }
+
+    /// Leaves the captured table's state at `lsn` in a temporary table, and the latest changes in another beside it.
+    func keepState(asOf lsn: LSN, as table: String) -> String {
+        let overlay = "\(table)_latest"
+        return """
+            CREATE TEMP TABLE \(overlay) AS \(latest(through: lsn));
+            CREATE TEMP TABLE \(table) AS \(state(overlay: overlay, columns: capture.columns.map(\.name)));
+            """
+    }
+
     /// Moves the changes up to `lsn` from the log into the base.
     ///
     /// Rows that stay are updated in place and new ones go in by key, so that the base keeps the order by
