@@ -153,19 +153,13 @@ extension SQLServerServing {
                 }
                 count += batch.count
             }
-            if let snapshot {
+            if snapshot != nil || count > 0 {
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_ingestion_watermarks]
-                    SET rows_ingested = rows_ingested + ?, complete_from_lsn = last_ingested_lsn
+                    SET rows_ingested = rows_ingested + ?\(snapshot == nil ? "" : ", complete_from_lsn = last_ingested_lsn")
                     WHERE source_name = ? AND capture_instance = ?
-                    """, [.int(Int64(snapshot + count)), .string(source), .string(capture.instance)])
-            } else if count > 0 {
-                try connection.execute(
-                    """
-                    UPDATE [dbo].[ctl_ingestion_watermarks] SET rows_ingested = rows_ingested + ?
-                    WHERE source_name = ? AND capture_instance = ?
-                    """, [.int(Int64(count)), .string(source), .string(capture.instance)])
+                    """, [.int(Int64((snapshot ?? 0) + count)), .string(source), .string(capture.instance)])
             }
             return count
         } isDone: { connection in

@@ -117,7 +117,7 @@ struct IngestDecisionTests {
         let bounds = SourceBounds(maxLSN: lsn(7), maxCommitTime: nil, captures: [:])
         guard
             case .stop(.unavailable(let message)) = IngestDecision.next(
-                capture: "dbo_orders", watermark: lsn(3), bounds: bounds, beginning: .unknown)
+                capture: "dbo_orders", watermark: lsn(3), bounds: bounds, beginning: .unknown, onGap: .stop)
         else {
             Issue.record("it does not stop")
             return

@@ -37,8 +37,9 @@ public enum IngestDecision: Sendable, Equatable {
     ///   - watermark: the last LSN staged.
     ///   - bounds: how far the source's log goes and what it still holds.
     ///   - beginning: matters while the watermark is zero or below the min LSN.
+    ///   - onGap: what a watermark below the min LSN leads to.
     public static func next(
-        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning, onGap: GapPolicy = .stop
+        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning, onGap: GapPolicy
     ) -> IngestDecision {
         guard let own = bounds.captures[capture] else {
             return .stop(

@@ -31,7 +31,7 @@ public enum ProjectionDecision: Sendable, Equatable {
     ///   - replicaBase: the oldest LSN the replica can still show, MAX(base LSN) over those captures.
     public static func next(
         name: String, state: ProjectionState?, definitionHash: String, captures: Set<String>, cutoff: LSN,
-        completeFrom: LSN = .zero, replicaBase: LSN
+        completeFrom: LSN, replicaBase: LSN
     ) -> ProjectionDecision {
         guard cutoff > .zero else { return .idle }
         func build(_ reason: BuildReason) -> ProjectionDecision {
