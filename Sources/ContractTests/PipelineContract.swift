@@ -292,8 +292,8 @@ private final class Life {
 }
 
 /// A source whose rows are read a few at a time, with transactions in between, so that none sees the table at one moment.
-private final class SlowlyReadSource: ChangeSource {
-    private let base: any ChangeSource
+private final class SlowlyReadSource: ForwardingSource {
+    let base: any ChangeSource
     private let written: DispatchSemaphore
 
     init(_ base: any ChangeSource, between written: DispatchSemaphore) {
@@ -303,24 +303,6 @@ private final class SlowlyReadSource: ChangeSource {
 
     func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
         SlowReader(try await base.rows(of: capture, blockRows: 5), written)
-    }
-
-    func catalog() async throws -> SourceCatalog { try await base.catalog() }
-    func bounds() async throws -> SourceBounds { try await base.bounds() }
-    func isComplete(_ capture: Capture) async throws -> Bool { try await base.isComplete(capture) }
-    func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
-    func mark() async throws -> SourceMark { try await base.mark() }
-    func maintain() async throws -> String? { try await base.maintain() }
-    func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool {
-        try await base.hasPassed(mark, bounds: bounds)
-    }
-    func windowEnd(of capture: Capture, after: LSN, upTo: LSN, maxRows: Int) async throws -> LSN {
-        try await base.windowEnd(of: capture, after: after, upTo: upTo, maxRows: maxRows)
-    }
-    func changes(
-        of capture: Capture, in window: LSNWindow, blockRows: Int
-    ) async throws -> any BlockReader<ChangeBatch> {
-        try await base.changes(of: capture, in: window, blockRows: blockRows)
     }
 }
 

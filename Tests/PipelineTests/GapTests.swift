@@ -38,6 +38,28 @@ struct GapTests {
             """)
     }
 
+    private static func orders(_ bench: Bench) throws -> Capture {
+        try #require(bench.captures.first { $0.table == "orders" })
+    }
+
+    /// A bench whose lost changes of orders are staged, by an ingestor for which the log has not passed their read.
+    private static func staging() async throws -> (Bench, LateSource, Ingestor, before: LSN) {
+        let bench = try await bench(lost: lost[0], lost[1])
+        let before = try await bench.watermark("orders")
+        try await bench.openProjections([])
+        let source = LateSource(bench.source, since: .zero)
+        let ingestor = try bench.ingestor(orders(bench), from: source, replica: bench.replica)
+        #expect(try await ingestor.step(after: before, bounds: source.bounds()) == nil)
+        return (bench, source, ingestor, before)
+    }
+
+    /// Ingests the orders up to the end of the log.
+    private static func catchUp(_ bench: Bench, _ ingestor: Ingestor) async throws {
+        while try await bench.watermark("orders") < bench.source.bounds().maxLSN {
+            _ = try await ingestor.step(after: bench.watermark("orders"), bounds: bench.source.bounds())
+        }
+    }
+
     private static let lost = [
         "UPDATE orders SET amount = '7.00' WHERE order_id = 2", "DELETE FROM orders WHERE order_id = 3", order(5),
         "UPDATE orders SET amount = '6.00' WHERE order_id = 4", "UPDATE orders SET amount = '5.00' WHERE order_id = 4",
@@ -49,7 +71,6 @@ struct GapTests {
             lost: Self.lost[0], Self.lost[1], Self.lost[2], Self.lost[3], Self.lost[4],
             "UPDATE customers SET is_active = 0")
         let before = try await bench.watermark("orders")
-        let orders = try #require(bench.captures.first { $0.table == "orders" })
         await #expect(throws: TidemarkError.self) { try await bench.ingest("orders") }
 
         try await bench.openProjections([])
@@ -60,7 +81,7 @@ struct GapTests {
                 try db.execute(sql: Self.order(6))
             }
         }
-        let ingestor = bench.ingestor(orders, from: source, replica: bench.replica)
+        let ingestor = try bench.ingestor(Self.orders(bench), from: source, replica: bench.replica)
         let here = try await source.bounds().maxLSN
         #expect(try await ingestor.step(after: before, bounds: source.bounds()) == nil)
         #expect(
@@ -86,35 +107,20 @@ struct GapTests {
 
     @Test("a snapshot that was cut short is taken anew, and takes the first one's place")
     func restart() async throws {
-        let bench = try await Self.bench(lost: Self.lost[0], Self.lost[1])
-        let before = try await bench.watermark("orders")
-        let orders = try #require(bench.captures.first { $0.table == "orders" })
-        try await bench.openProjections([])
-        let source = LateSource(bench.source, since: .zero)
-        let first = bench.ingestor(orders, from: source, replica: bench.replica)
-        #expect(try await first.step(after: before, bounds: source.bounds()) == nil)
+        let (bench, _, _, before) = try await Self.staging()
         #expect(try Self.staged(bench, after: before).count == 2)
 
         try bench.write("UPDATE orders SET amount = '5.00' WHERE order_id = 2", Self.order(7))
         try await bench.reopenDatabases()
         try await bench.openProjections([])
-        let second = bench.ingestor(orders, replica: bench.replica)
-        while try await bench.watermark("orders") < bench.source.bounds().maxLSN {
-            _ = try await second.step(after: bench.watermark("orders"), bounds: bench.source.bounds())
-        }
+        try await Self.catchUp(bench, bench.ingestor(Self.orders(bench), replica: bench.replica))
         #expect(try Self.staged(bench, after: before).first == ["1", "3", "5.00"])
         #expect(try await isEqual(bench))
     }
 
     @Test("changes purged while it waits to be published have it taken anew")
     func purgedAgain() async throws {
-        let bench = try await Self.bench(lost: Self.lost[0], Self.lost[1])
-        let before = try await bench.watermark("orders")
-        let orders = try #require(bench.captures.first { $0.table == "orders" })
-        try await bench.openProjections([])
-        let source = LateSource(bench.source, since: .zero)
-        let ingestor = bench.ingestor(orders, from: source, replica: bench.replica)
-        #expect(try await ingestor.step(after: before, bounds: source.bounds()) == nil)
+        let (bench, source, ingestor, before) = try await Self.staging()
         try bench.write(Self.lost[2])
         _ = try await source.bounds()
         try bench.write("DELETE FROM orders WHERE order_id = 1")
@@ -123,9 +129,7 @@ struct GapTests {
         await #expect(throws: TidemarkError.self) {
             try await ingestor.step(after: before, bounds: source.bounds())
         }
-        while try await bench.watermark("orders") < bench.source.bounds().maxLSN {
-            _ = try await ingestor.step(after: bench.watermark("orders"), bounds: bench.source.bounds())
-        }
+        try await Self.catchUp(bench, ingestor)
         #expect(try await isEqual(bench))
     }
 

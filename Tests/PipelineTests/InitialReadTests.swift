@@ -1,3 +1,4 @@
+import ContractTests
 import Embedded
 import GRDB
 import Synchronization

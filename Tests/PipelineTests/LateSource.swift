@@ -1,11 +1,12 @@
+import ContractTests
 import Embedded
 import Synchronization
 import Tidemark
 
 /// A source whose change data capture was enabled after `since`: it shows no change up to there, and a moment in its
 /// log is passed when a test says so.
-final class LateSource: ChangeSource {
-    private let base: EmbeddedSource
+final class LateSource: ForwardingSource {
+    let base: any ChangeSource
     private let since: LSN
     private let isCaughtUp = Mutex(false)
     /// Runs when the rows have been read.
@@ -19,10 +20,7 @@ final class LateSource: ChangeSource {
 
     func catchUp() { isCaughtUp.withLock { $0 = true } }
 
-    func catalog() async throws -> SourceCatalog { try await base.catalog() }
-    func bounds() async throws -> SourceBounds { try await base.bounds() }
     func isComplete(_ capture: Capture) async throws -> Bool { false }
-    func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
 
     func mark() async throws -> SourceMark {
         try await afterRows()
@@ -43,9 +41,5 @@ final class LateSource: ChangeSource {
     ) async throws -> any BlockReader<ChangeBatch> {
         let shown = LSNWindow(after: max(window.after, since), through: window.through)
         return try await base.changes(of: capture, in: shown, blockRows: blockRows)
-    }
-
-    func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
-        try await base.rows(of: capture, blockRows: blockRows)
     }
 }

@@ -295,8 +295,8 @@ private final class Journey: Sendable {
 
 /// A source that tells at once whether the log has passed a mark, and that its changes tell not of every row, where the
 /// real one waits for its capture job.
-private final class LateSource: ChangeSource {
-    private let base: SQLServerSource
+private final class LateSource: ForwardingSource {
+    let base: any ChangeSource
     private let isCaughtUp = Mutex(false)
 
     init(_ base: SQLServerSource) { self.base = base }
@@ -306,22 +306,5 @@ private final class LateSource: ChangeSource {
     func isComplete(_ capture: Capture) async throws -> Bool { false }
     func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool {
         isCaughtUp.withLock { $0 } && bounds.maxLSN > mark.lsn
-    }
-
-    func catalog() async throws -> SourceCatalog { try await base.catalog() }
-    func bounds() async throws -> SourceBounds { try await base.bounds() }
-    func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
-    func maintain() async throws -> String? { nil }
-    func mark() async throws -> SourceMark { try await base.mark() }
-    func windowEnd(of capture: Capture, after: LSN, upTo: LSN, maxRows: Int) async throws -> LSN {
-        try await base.windowEnd(of: capture, after: after, upTo: upTo, maxRows: maxRows)
-    }
-    func changes(
-        of capture: Capture, in window: LSNWindow, blockRows: Int
-    ) async throws -> any BlockReader<ChangeBatch> {
-        try await base.changes(of: capture, in: window, blockRows: blockRows)
-    }
-    func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
-        try await base.rows(of: capture, blockRows: blockRows)
     }
 }

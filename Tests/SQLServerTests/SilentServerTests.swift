@@ -71,11 +71,11 @@ struct SilentServerTests {
         var timeouts = StatementTimeouts()
         // Longer than a statement takes on a server that is busy with other tests.
         (timeouts.small, timeouts.data) = (.seconds(12), .seconds(12))
-        let errors = Errors()
+        let log = LogLines()
         let far = SQLServerSource(
             try SQLServerDatabase(
                 source.database.server.plain.target(database: source.database.name, through: lines.source.port),
-                role: "source", timeouts: timeouts), options: .init(logger: errors.logger))
+                role: "source", timeouts: timeouts), options: .init(logger: log.logger))
         let store = SQLServerServing(
             try SQLServerDatabase(
                 ServingServer.target(serving.name, through: lines.serving.port, isPlain: true), role: "serving",
@@ -87,7 +87,7 @@ struct SilentServerTests {
             directory: URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
                 .deletingLastPathComponent().appending(path: "projections/orders_latest").path(percentEncoded: false))
         let pipeline = Pipeline(
-            source: far, store: store, definitions: [definition], options: options, logger: errors.logger)
+            source: far, store: store, definitions: [definition], options: options, logger: log.logger)
         let running = Task { try await pipeline.run() }
         var place = "the start"
         do {
@@ -98,13 +98,13 @@ struct SilentServerTests {
                 place = moment.rawValue
                 let line = moment.isOfSource ? lines.source : lines.serving
                 let before = line.swallowed
-                errors.forget()
+                log.forget()
                 line.hush { moment.recognises($0) }
                 count += 1
                 try await write(count, to: source)
                 try await eventually("an answer is kept back", within: limit) { line.swallowed > before }
                 try await eventually("the pipeline tells of it", within: limit) {
-                    errors.all.contains { $0.contains("answer") }
+                    log.warnings.contains { $0.contains("answer") }
                 }
                 line.speak()
                 count += 1
@@ -112,7 +112,7 @@ struct SilentServerTests {
                 try await showsOrders(count, of: serving)
             }
         } catch {
-            Issue.record("\(place): \(error); \(errors.all)")
+            Issue.record("\(place): \(error); \(log.warnings)")
         }
         pipeline.stop()
         try await running.value
@@ -132,33 +132,6 @@ struct SilentServerTests {
             }
             let shown = try serving.rows("SELECT order_id, segment FROM dbo.proj_orders_latest ORDER BY order_id")
             return shown == (1...count).map { [.int(Int64($0)), .string("A")] }
-        }
-    }
-
-    /// The errors a pipeline logs.
-    private final class Errors: Sendable {
-        private let list = Mutex<[String]>([])
-        var all: [String] { list.withLock { $0 } }
-        func forget() { list.withLock { $0 = [] } }
-
-        var logger: Logger {
-            Logger(label: "test") { [self] _ in Handler(errors: self) }
-        }
-
-        private struct Handler: LogHandler {
-            let errors: Errors
-            var metadata: Logger.Metadata = [:]
-            var logLevel: Logger.Level = .warning
-
-            subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-                get { metadata[key] }
-                set { metadata[key] = newValue }
-            }
-
-            func log(event: LogEvent) {
-                let error = event.metadata?["error"].map { ": \($0)" } ?? ""
-                errors.list.withLock { $0.append("\(event.message)\(error)") }
-            }
         }
     }
 }

@@ -121,7 +121,7 @@ struct SQLServerSourceFixture: SourceFixture {
     }
 }
 
-/// What a logger was told.
+/// What a logger was told, with the errors it was given.
 final class LogLines: Sendable {
     private let lines = Lines()
 
@@ -132,11 +132,14 @@ final class LogLines: Sendable {
 
     var warnings: [String] { lines.texts }
 
+    func forget() { lines.forget() }
+
     private final class Lines: @unchecked Sendable {
         private let lock = NSLock()
         private var kept: [String] = []
         var texts: [String] { lock.withLock { kept } }
         func append(_ text: String) { lock.withLock { kept.append(text) } }
+        func forget() { lock.withLock { kept = [] } }
     }
 
     private struct Handler: LogHandler {
@@ -150,7 +153,8 @@ final class LogLines: Sendable {
         }
 
         func log(event: LogEvent) {
-            lines.append("\(event.message)")
+            let error = event.metadata?["error"].map { ": \($0)" } ?? ""
+            lines.append("\(event.message)\(error)")
         }
     }
 }
