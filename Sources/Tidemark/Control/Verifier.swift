@@ -52,7 +52,7 @@ public struct Verifier: Sendable {
         captures = try await source.captures()
         replica = try await Replica(
             directory: nil, memoryLimit: memoryLimit, captures: captures, store: store,
-            watermarks: try await store.watermarks(source: sourceName), logger: logger)
+            watermarks: try await store.watermarks(source: sourceName), epoch: 0, logger: logger)
     }
 
     /// Checks projections as of where each stands now.

@@ -77,7 +77,8 @@ public struct ProjectionWorker: Sendable {
             name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
             cutoff: cutoff.lsn,
             completeFrom: ProjectionDecision.completeFrom(of: engine.instances, watermarks: watermarks),
-            replicaBase: await replica.baseLSN(of: engine.instances))
+            replicaBase: await replica.baseLSN(of: engine.instances),
+            furthest: ProjectionDecision.furthest(of: engine.instances, watermarks: watermarks))
 
         switch decision {
         case .idle:
