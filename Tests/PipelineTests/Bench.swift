@@ -79,12 +79,13 @@ final class Bench {
     ///
     /// - Parameter state: the state directory; `nil` keeps the replica in memory.
     func openProjections(
-        _ definitions: [ProjectionDefinition], state: String? = nil, foldLimits: Replica.FoldLimits = .init()
+        _ definitions: [ProjectionDefinition], state: String? = nil, epoch: Int = 0,
+        foldLimits: Replica.FoldLimits = .init()
     ) async throws {
         closeProjections()
         let replica = try await Replica(
             directory: state.map { URL(filePath: $0) }, memoryLimit: "200MB", captures: captures, store: store,
-            watermarks: watermarks(), foldLimits: foldLimits, logger: Self.logger)
+            watermarks: watermarks(), epoch: epoch, foldLimits: foldLimits, logger: Self.logger)
         self.replica = replica
         for definition in definitions {
             let engine = try await ProjectionEngine(
@@ -163,7 +164,7 @@ final class Bench {
     ) -> Ingestor {
         Ingestor(
             capture: capture, sourceName: Self.sourceName, source: other ?? source, store: store, maxRows: maxRows,
-            replica: replica, onGap: replica == nil ? .stop : .snapshot, logger: Logger(label: "tidemark.test"))
+            replica: replica, onGap: replica == nil ? .stop : .snapshot, logger: Self.logger)
     }
 
     /// One window of one capture.

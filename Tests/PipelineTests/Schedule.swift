@@ -9,13 +9,25 @@ import Tidemark
 ///
 /// Another program writes, positions are closed, captures are ingested in windows of any size, projections
 /// run when they like, the replica folds, the process restarts with its replica as it was, as a crash left it,
-/// damaged or gone. After every commit of a projection its whole table is compared with the model's; after every
+/// damaged or gone. The source is put back from a backup, cleaned up behind the pipeline, read anew when asked for.
+/// After every commit of a projection its whole table is compared with the model's; after every
 /// step the order of checkpoints, watermarks and the source's end is checked.
 final class Schedule {
     let seed: UInt64
     private var random: SplitMix64
     private let bench: Bench
     private var writer: ShopWriter
+    /// The writer whose history is staged: another one than `writer` once the source was put back before a watermark.
+    private var staged: ShopWriter
+    private var history: SourceHistory
+    private let policy: GapPolicy
+    private var ingestors: [String: Ingestor] = [:]
+    /// Copies of the source, and who had written them.
+    private var backups: [(path: String, writer: ShopWriter)] = []
+    /// Whether the source was put back and has not been looked at since, or was found to have another history.
+    private var isDoubtful = false
+    /// Whether a table was read anew: then the LSN of a row may be that of the read.
+    private var hasSnapshots = false
     private var trace: [String] = []
 
     /// Which definition a projection runs with.
@@ -45,6 +57,9 @@ final class Schedule {
         var builds = 0
         var advances = 0
         var restarts = 0
+        var restores = 0
+        var histories = 0
+        var refusals = 0
 
         static func += (a: inout Tally, b: Tally) {
             a.transactions += b.transactions
@@ -52,6 +67,9 @@ final class Schedule {
             a.builds += b.builds
             a.advances += b.advances
             a.restarts += b.restarts
+            a.restores += b.restores
+            a.histories += b.histories
+            a.refusals += b.refusals
         }
     }
 
@@ -92,6 +110,11 @@ final class Schedule {
                 clock: 1)
         }
         writer = ShopWriter(bench.application, shop: shop)
+        staged = writer
+        policy = random.chance(0.3) ? .snapshot : .stop
+        history = SourceHistory(
+            name: Bench.sourceName, source: bench.source, store: bench.serving, onMismatch: policy,
+            logger: Bench.logger)
         variants = Dictionary(uniqueKeysWithValues: names.map { ($0, 0) })
         foldLimits = .init(threshold: [0, 5, 40, 100_000].pick(&random), stalled: [60, 400, 100_000].pick(&random))
         var eagerness: [String: Double] = [:]
@@ -108,13 +131,18 @@ final class Schedule {
         try await open("start", state: isOnDisk ? stateDirectory() : nil)
         for _ in 0..<length {
             switch Int.random(in: 0..<100, using: &random) {
-            case ..<30: try write()
-            case ..<42: try await closePosition()
-            case ..<64: try await ingestSome()
-            case ..<86: try await project(names.pick(&random))
-            case ..<91: try await burst()
-            case ..<96: try await restart()
-            default: try await askForRebuild()
+            case ..<26: try write()
+            case ..<37: try await closePosition()
+            case ..<56: try await ingestSome()
+            case ..<75: try await project(names.pick(&random))
+            case ..<80: try await burst()
+            case ..<85: try await restart()
+            case ..<87: try await askForRebuild()
+            case ..<92: try backUp()
+            case ..<96: try await putBack()
+            case ..<97: try await cleanUp()
+            case ..<99: try await askForResync()
+            default: try await changeSourceName()
             }
             try checkOrder()
         }
@@ -127,18 +155,130 @@ final class Schedule {
         tally.transactions += 1
     }
 
+    /// Looks at the source as the pipeline does at each poll.
     private func closePosition() async throws {
-        bounds = try await bench.source.bounds()
-        note("close position: max LSN \(bounds.maxLSN)")
+        let isSame = try isSameHistory()
+        try await history.refresh()
+        switch try await history.look(watermarks: bench.watermarks()) {
+        case .trusted(let latest):
+            guard isSame else { throw Bench.Failure("a source with another history is trusted") }
+            // Up to the watermarks both histories are one.
+            staged = writer
+            isDoubtful = false
+            bounds = latest
+            note("close position: max LSN \(bounds.maxLSN)")
+        case .refused:
+            guard !isSame else { throw Bench.Failure("a source with the history that was read is refused") }
+            tally.refusals += 1
+            note("the source is refused")
+        case .begunAnew:
+            tally.histories += 1
+            staged = writer
+            isDoubtful = false
+            hasSnapshots = true
+            lastWatermarks = [:]
+            lastShown = [:]
+            note("another history is begun")
+            try await open("after it", state: isOnDisk ? directory(generation) : nil)
+            bounds = try await bench.source.bounds()
+        }
+    }
+
+    /// Whether the source's log still holds the greatest watermark, by the time at which it was committed.
+    private func isSameHistory() throws -> Bool {
+        let read = try bench.rows(
+            """
+            SELECT hex(last_ingested_lsn), last_commit_time FROM ctl_ingestion_watermarks
+            WHERE last_ingested_lsn > zeroblob(10) ORDER BY last_ingested_lsn DESC LIMIT 1
+            """
+        ).first
+        guard let read, let lsn = read[0].flatMap({ LSN(hex: "0x" + $0) }) else { return true }
+        return try bench.application.inDatabase { db in
+            let found = try String.fetchOne(
+                db, sql: "SELECT tran_end_time FROM cdc_lsn_time_mapping WHERE start_lsn = ?",
+                arguments: [Int64(lsn.high)])
+            return found == read[1]
+        }
+    }
+
+    private func backUp() throws {
+        let path = bench.directory.file("backup-\(backups.count).db")
+        try bench.application.backup(to: DatabaseQueue(path: path))
+        backups.append((path, writer))
+        note("backup \(backups.count)")
+    }
+
+    private func putBack() async throws {
+        guard let backup = backups.randomElement(using: &random) else { return }
+        try DatabaseQueue(path: backup.path).backup(to: bench.application)
+        writer = backup.writer
+        isDoubtful = true
+        tally.restores += 1
+        note("the source is put back from \(backup.path.suffix(11))")
+        // Mostly life goes on there before the pipeline looks.
+        for _ in 0..<[0, 1, 1, 4].pick(&random) {
+            try write()
+            _ = try await bench.source.bounds()
+        }
+    }
+
+    /// Purges all that may be purged, as of the watermarks there are.
+    private func cleanUp() async throws {
+        if !isDoubtful {
+            try await bench.source.acknowledge(
+                SourceReader(id: "serving", watermarks: bench.watermarks().mapValues(\.lastIngestedLSN)))
+        }
+        let count = try await bench.source.cleanUp(olderThan: Timestamp(microseconds: .max))
+        note("cleanup: \(count) changes")
+    }
+
+    private func askForResync() async throws {
+        let all = random.chance(0.3)
+        let capture = bench.captures.randomElement(using: &random)?.instance
+        _ = try await bench.serving.requestResync(source: Bench.sourceName, capture: all ? nil : capture)
+        hasSnapshots = true
+        note("resync of \(all ? "all" : capture ?? "") asked for")
+    }
+
+    /// Another SOURCE_NAME must not take up what is staged.
+    private func changeSourceName() async throws {
+        guard let capture = bench.captures.randomElement(using: &random),
+            try await bench.watermark(capture.table) > .zero
+        else { return }
+        do {
+            try await bench.serving.prepareStaging(for: capture, source: "another")
+            throw Bench.Failure("staging of \(capture.table) is taken up under another source's name")
+        } catch TidemarkError.configuration {
+            note("another source name is refused")
+        }
     }
 
     private func ingestSome() async throws {
         let tables = bench.captures.map(\.table).shuffled(using: &random)
         for table in tables.prefix([1, 2, 3].pick(&random)) where random.chance(eagerness[table] ?? 1) {
-            let maxRows = [1, 2, 5, 30, 10_000].pick(&random)
-            let step = try await bench.ingest(table, maxRows: maxRows, bounds: bounds)
-            note("ingest \(table), at most \(maxRows): \(step.map { "\($0.rows) rows to \($0.watermark)" } ?? "idle")")
+            let step = try await ingest(table)
+            note("ingest \(table): \(step.map { "\($0.rows) rows to \($0.watermark)" } ?? "idle")")
             tally.ingests += 1
+        }
+    }
+
+    /// One window of one capture; `nil` also when the source turns out to have another history.
+    private func ingest(_ table: String) async throws -> Ingestor.Step? {
+        guard let ingestor = ingestors[table], let watermark = try await bench.watermarks()["dbo_\(table)"] else {
+            return nil
+        }
+        do {
+            return try await ingestor.step(after: watermark, bounds: bounds)
+        } catch TidemarkError.otherHistory where isDoubtful {
+            return nil
+        }
+    }
+
+    /// Ingestors that know nothing yet, as after a start.
+    private func openIngestors() {
+        for capture in bench.captures {
+            ingestors[capture.table] = bench.ingestor(
+                capture, maxRows: [1, 2, 5, 30, 10_000].pick(&random), replica: bench.replica)
         }
     }
 
@@ -156,11 +296,14 @@ final class Schedule {
                 for (name, worker) in self.bench.workers {
                     group.addTask { (name, try await worker.step(watermarks: watermarks)) }
                 }
+                let isDoubtful = isDoubtful
                 for capture in self.bench.captures {
-                    let ingestor = self.bench.ingestor(capture, maxRows: 3)
-                    guard let watermark = watermarks[capture.instance] else { continue }
+                    guard let ingestor = ingestors[capture.table], let watermark = watermarks[capture.instance]
+                    else { continue }
                     group.addTask {
-                        _ = try await ingestor.step(after: watermark.lastIngestedLSN, bounds: bounds)
+                        do {
+                            _ = try await ingestor.step(after: watermark, bounds: bounds)
+                        } catch TidemarkError.otherHistory where isDoubtful {}
                         return ("", nil)
                     }
                 }
@@ -182,12 +325,20 @@ final class Schedule {
     private func drain() async throws {
         note("drain")
         try await closePosition()
-        while true {
-            var isIdle = true
-            for capture in bench.captures {
-                if try await bench.ingest(capture.table, maxRows: 50, bounds: bounds) != nil { isIdle = false }
+        if isDoubtful {
+            _ = try await bench.serving.requestResync(source: Bench.sourceName, capture: nil)
+            try await closePosition()
+        }
+        // A read of a table moves the log's end, which the others have to reach then.
+        for _ in 0..<10 {
+            try await closePosition()
+            while true {
+                var isIdle = true
+                for capture in bench.captures {
+                    if try await ingest(capture.table) != nil { isIdle = false }
+                }
+                if isIdle { break }
             }
-            if isIdle { break }
         }
         for name in names {
             try await project(name)
@@ -222,13 +373,19 @@ final class Schedule {
             note("definition of \(name) changes")
         }
         try await bench.reopenDatabases()
+        history = SourceHistory(
+            name: Bench.sourceName, source: bench.source, store: bench.serving, onMismatch: policy,
+            logger: Bench.logger)
+        try await history.refresh()
         try await open("restart, replica \(previous == nil || state == nil ? "in memory" : "\(fate)")", state: state)
-        if random.chance(0.7) { bounds = try await bench.source.bounds() }
+        if random.chance(0.7) { try await closePosition() }
     }
 
     private func open(_ reason: String, state: String?) async throws {
         note("\(reason), folding past \(foldLimits.threshold) changes, stalled past \(foldLimits.stalled)")
-        try await bench.openProjections(try names.map(definition), state: state, foldLimits: foldLimits)
+        try await bench.openProjections(
+            try names.map(definition), state: state, epoch: history.epoch, foldLimits: foldLimits)
+        openIngestors()
     }
 
     private func directory(_ generation: Int) -> String { bench.directory.file("state-\(generation)") }
@@ -270,7 +427,10 @@ final class Schedule {
         let variant = variants[name] ?? 0
         if name == "orders_by_status" {
             return ProjectionDefinition(
-                name: name, captures: [.init(name: "orders", columns: ["status", "amount", "customer_id", "__lsn"])],
+                name: name,
+                // Another capture, which may lag far behind what readers have seen.
+                captures: [.init(name: "orders", columns: ["status", "amount", "customer_id", "__lsn"])]
+                    + (isWide ? [.init(name: "payments", columns: ["payment_id"])] : []),
                 key: ["status"],
                 query: """
                     SELECT coalesce(status, '(none)') AS status, count(*)::BIGINT AS orders,
@@ -289,7 +449,7 @@ final class Schedule {
     private var isWide: Bool { (variants["orders_by_status"] ?? 0) % 2 == 1 }
 
     private func expected(_ name: String, asOf lsn: LSN) -> ProjectionRows {
-        let shop = writer.shop(asOf: lsn)
+        let shop = staged.shop(asOf: lsn)
         return switch name {
         case "orders_kpi_by_minute_segment": shop.kpi
         case "orders_latest": shop.latest
@@ -315,7 +475,9 @@ final class Schedule {
         }
         let expected = expected(name, asOf: shown.asOf)
         try compare(name, shown.rows, expected, "as of \(shown.asOf)")
-        if step.buildReason == nil, let before = lastShown[name] {
+        if hasSnapshots {
+            // Rows may be written for their LSN alone.
+        } else if step.buildReason == nil, let before = lastShown[name] {
             let changed = Set(before.rows.keys).union(expected.keys).filter { before.rows[$0] != expected[$0] }.count
             guard step.rows == changed else {
                 throw Bench.Failure("\(name) wrote \(step.rows) rows where \(changed) changed")
@@ -328,6 +490,7 @@ final class Schedule {
 
     private func compare(_ name: String, _ actual: ProjectionRows, _ expected: ProjectionRows, _ moment: String) throws
     {
+        let (actual, expected) = (shown(name, actual), shown(name, expected))
         guard actual != expected else { return }
         var lines: [String] = []
         for (key, row) in expected where actual[key] != row {
@@ -337,6 +500,16 @@ final class Schedule {
             lines.append("found \(Self.text(row)), expected nothing")
         }
         throw Bench.Failure("\(name) is wrong \(moment):\n  \(lines.sorted().prefix(10).joined(separator: "\n  "))")
+    }
+
+    /// The rows without the LSN of their latest change, once that may be the LSN of a read.
+    private func shown(_ name: String, _ rows: ProjectionRows) -> ProjectionRows {
+        guard hasSnapshots else { return rows }
+        switch name {
+        case "orders_latest": return rows.mapValues { Array($0.dropLast()) }
+        case "orders_by_status": return rows.mapValues { Array($0.prefix(3) + $0.dropFirst(4)) }
+        default: return rows
+        }
     }
 
     private static func text(_ row: [String?]) -> String {
@@ -358,7 +531,7 @@ final class Schedule {
                 throw Bench.Failure("bad watermark \(row)")
             }
             present[name] = lsn
-            guard lsn.high < UInt64(clock) else {
+            guard lsn.high < UInt64(clock) || isDoubtful else {
                 throw Bench.Failure("watermark \(lsn) of \(name) is beyond the source's end")
             }
             guard lsn >= lastWatermarks[name] ?? .zero else {
