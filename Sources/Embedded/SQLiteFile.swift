@@ -13,6 +13,11 @@ final class SQLiteFile: Sendable {
     private let writer: DatabaseQueue
     private let idleReaders = Mutex<[DatabaseQueue]>([])
     private let opening = DispatchQueue(label: "tidemark.sqlite.open")
+    /// Keeps a second pipeline out.
+    let lock: FileLock
+    /// The file that was opened.
+    private let identity: FileIdentity?
+    private let mustStay: Bool
     private let patience: Patience
 
     /// Readers kept open while nobody uses them.
@@ -28,8 +33,10 @@ final class SQLiteFile: Sendable {
 
     /// Opens the file, creating it when it is missing.
     ///
-    /// - Throws: `TidemarkError.unavailable`
-    init(path: String, role: String) throws {
+    /// - Parameter mustStay: whether the file must be the same one as long as this is in use.
+    /// - Throws: `TidemarkError.unavailable`, `.transient` when it is locked.
+    init(path: String, role: String, mustStay: Bool = false) throws {
+        self.mustStay = mustStay
         label = DatabaseLabel(role: role, place: path)
         let patience = Patience()
         self.patience = patience
@@ -68,6 +75,20 @@ final class SQLiteFile: Sendable {
         } catch {
             throw SQLiteFailure.readable(error, in: label)
         }
+        lock = FileLock(path: path)
+        identity = FileIdentity(path: path)
+    }
+
+    /// What is committed to a file that no path leads to any more is lost, and a new connection would open another one.
+    ///
+    /// - Throws: `TidemarkError.conflict`, which ends the pipeline; the next start opens what is there then.
+    func requireInPlace() throws {
+        guard mustStay, FileIdentity(path: label.place) != identity else { return }
+        throw TidemarkError.conflict(
+            """
+            \(label) was moved, removed or replaced while it was in use, so nothing is written to it any more; start again \
+            when the file is the right one
+            """)
     }
 
     // MARK: Writing
@@ -112,6 +133,7 @@ final class SQLiteFile: Sendable {
     func withWriter<T: Sendable>(
         waiting: Duration = SQLiteFile.defaultWait, _ body: @Sendable @escaping (Database) throws -> T
     ) async throws -> T {
+        try requireInPlace()
         let label = label
         let patience = patience
         do {
@@ -175,6 +197,7 @@ final class SQLiteFile: Sendable {
     }
 
     private func borrowReader() async throws -> DatabaseQueue {
+        try requireInPlace()
         if let reader = idleReaders.withLock({ $0.popLast() }) { return reader }
         return try await withCheckedThrowingContinuation { continuation in
             opening.async { continuation.resume(with: Result { try self.openReader() }) }
