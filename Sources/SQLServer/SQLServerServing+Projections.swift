@@ -193,6 +193,11 @@ extension SQLServerServing {
             let shape = try await database.transaction { connection in
                 try Self.requireState(build, connection)
                 let shape = sql.shape(like: try ServingTableShape.read(build.table.name, connection))
+                // Left over by an earlier version, unless another projection's table is called so.
+                let other = build.table.formerBuildProjection
+                if try Self.states(of: other, connection)[other] == nil {
+                    try connection.execute("DROP TABLE IF EXISTS \(servingTable(build.table.formerBuildName))")
+                }
                 try connection.execute("DROP TABLE IF EXISTS \(sql.next)")
                 try connection.execute(sql.create(shape))
                 return shape
@@ -209,6 +214,7 @@ extension SQLServerServing {
                         count += batch.count
                     }
                     try Self.keyed(build.table) { _ = try connection.execute(sql.addKey(to: sql.next)) }
+                    try carryOver(to: sql, connection)
                     return count
                 }
             }
@@ -221,10 +227,37 @@ extension SQLServerServing {
         }
     }
 
+    /// Gives the new table the indexes and permissions of one it will take the place of. Not in the transaction that
+    /// swaps them: a statement that fails there would fail the build.
+    private func carryOver(to sql: ProjectionTableSQL, _ connection: Connection) throws {
+        let name = sql.table.name
+        guard let shape = try ServingTableShape.read(name, connection), !sql.fits(shape) else { return }
+        let additions = try TableAdditions(of: name, connection)
+        for trigger in additions.triggers {
+            warn("trigger \(trigger) on \(name) goes with the table, whose columns change; make it anew")
+        }
+        for addition in additions.statements(on: sql) {
+            guard let statement = addition.sql else {
+                warn("\(addition.what) on \(name) cannot be kept: a column of it is gone")
+                continue
+            }
+            do {
+                try connection.execute(statement)
+            } catch let error as ODBCError where error.errorClass != .transient {
+                warn(
+                    """
+                    \(addition.what) on \(name) could not be kept when the table was built anew: \
+                    \(SQLServerFailure.readable(error, in: database.label))
+                    """)
+            }
+        }
+    }
+
     /// Makes the projection's table what the new one is.
     ///
     /// A table that fits is changed row by row, in place: its indexes, permissions and statistics stay, and with
-    /// READ_COMMITTED_SNAPSHOT no reader waits. Any other is dropped, and the new one gets its name.
+    /// READ_COMMITTED_SNAPSHOT no reader waits. Any other is dropped, and the new one gets its name; `carryOver` has
+    /// given it what it could.
     private func publish(_ build: ProjectionBuild, _ sql: ProjectionTableSQL, _ count: Int) async throws {
         let name = build.table.projection
         let time = now()
