@@ -38,7 +38,7 @@ enum ProjectionBenchmark {
         // A replica from nothing, as after a lost state directory.
         let replica = try await Replica(
             directory: folder.appending(path: "state"), memoryLimit: "4GB", captures: Shop.captures, store: store,
-            watermarks: try await store.watermarks(source: "bench"),
+            watermarks: try await store.watermarks(source: "bench"), epoch: 0,
             logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
         let instances = Shop.captures.map(\.instance)
         let load = try await seconds { try await replica.takeIn(instances, upTo: history) }

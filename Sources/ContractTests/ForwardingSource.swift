@@ -7,10 +7,13 @@ public protocol ForwardingSource: ChangeSource {
 
 extension ForwardingSource {
     public func catalog() async throws -> SourceCatalog { try await base.catalog() }
-    public func bounds() async throws -> SourceBounds { try await base.bounds() }
+    public func bounds(verifying position: SourcePosition?) async throws -> SourceBounds {
+        try await base.bounds(verifying: position)
+    }
     public func commitTime(of lsn: LSN) async throws -> Timestamp? { try await base.commitTime(of: lsn) }
     public func isComplete(_ capture: Capture) async throws -> Bool { try await base.isComplete(capture) }
     public func mark() async throws -> SourceMark { try await base.mark() }
+    public func acknowledge(_ reader: SourceReader) async throws { try await base.acknowledge(reader) }
     public func maintain() async throws -> String? { try await base.maintain() }
     public func trouble() async throws -> SourceTrouble? { try await base.trouble() }
 
@@ -23,9 +26,9 @@ extension ForwardingSource {
     }
 
     public func changes(
-        of capture: Capture, in window: LSNWindow, blockRows: Int
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
     ) async throws -> any BlockReader<ChangeBatch> {
-        try await base.changes(of: capture, in: window, blockRows: blockRows)
+        try await base.changes(of: capture, in: window, expecting: positions, blockRows: blockRows)
     }
 
     public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {

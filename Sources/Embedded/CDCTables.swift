@@ -10,6 +10,10 @@ enum CDCTables {
     /// SQL Server's default: three days.
     static let defaultRetentionMinutes = 4320
 
+    /// Changes that cleanup keeps past their retention because a pipeline has not read them: some gigabytes of a shop's
+    /// orders.
+    static let maxUnreadChanges: Int64 = 20_000_000
+
     /// Every change has this command id: `__$seqval` is the exact order of changes here.
     static let commandID = 1
 
@@ -18,6 +22,10 @@ enum CDCTables {
     static func displacedTable(_ instance: String) -> String { "cdc_\(instance)_displaced" }
     static func trigger(_ instance: String, _ event: String) -> String { "cdc_\(instance)_\(event)" }
 
+    /// For tables made by an earlier version.
+    static let addUnreadLimit =
+        "ALTER TABLE cdc_jobs ADD COLUMN max_unread_changes INTEGER NOT NULL DEFAULT \(maxUnreadChanges)"
+
     /// Tables all captures share; safe to repeat.
     static let bootstrap = """
         CREATE TABLE IF NOT EXISTS cdc_clock (
@@ -25,6 +33,20 @@ enum CDCTables {
             value INTEGER NOT NULL
         );
         INSERT OR IGNORE INTO cdc_clock (id, value) VALUES (1, 1);
+        -- Which database this is: a copy keeps the id, another database has another one.
+        CREATE TABLE IF NOT EXISTS cdc_source (
+            id        INTEGER PRIMARY KEY CHECK (id = 1),
+            source_id TEXT NOT NULL
+        );
+        INSERT OR IGNORE INTO cdc_source (id, source_id) VALUES (1, lower(hex(randomblob(16))));
+        -- Pipelines that read the changes, and how far each has come: cleanup keeps what they have not read.
+        CREATE TABLE IF NOT EXISTS cdc_readers (
+            reader_id        TEXT NOT NULL,
+            capture_instance TEXT NOT NULL,
+            last_lsn         INTEGER NOT NULL,
+            seen_at          DATETIME NOT NULL,
+            PRIMARY KEY (reader_id, capture_instance)
+        );
         CREATE TABLE IF NOT EXISTS cdc_lsn_time_mapping (
             start_lsn     INTEGER PRIMARY KEY,
             tran_end_time DATETIME NOT NULL
@@ -46,8 +68,9 @@ enum CDCTables {
             PRIMARY KEY (capture_instance, column_ordinal)
         );
         CREATE TABLE IF NOT EXISTS cdc_jobs (
-            job_type  TEXT NOT NULL PRIMARY KEY,
-            retention INTEGER NOT NULL
+            job_type           TEXT NOT NULL PRIMARY KEY,
+            retention          INTEGER NOT NULL,
+            max_unread_changes INTEGER NOT NULL DEFAULT \(maxUnreadChanges)
         );
         INSERT OR IGNORE INTO cdc_jobs (job_type, retention) VALUES ('cleanup', \(defaultRetentionMinutes));
         """

@@ -25,7 +25,7 @@ public final class EmbeddedServing: ServingStore {
         path: String, now: @escaping @Sendable () -> Timestamp = { .now() },
         warn: @escaping @Sendable (String) -> Void = { _ in }
     ) throws {
-        file = try SQLiteFile(path: path, role: "serving", mustStay: true)
+        file = try SQLiteFile(path: path, role: "serving")
         self.now = now
         self.warn = warn
     }
@@ -38,6 +38,10 @@ public final class EmbeddedServing: ServingStore {
     public func bootstrap() async throws {
         try await file.write { db in
             try db.execute(sql: ServingTables.bootstrap)
+            for (table, column, declaration) in ServingTables.laterColumns
+            where try !ServingTables.columns(of: table, db).contains(where: { $0.name == column }) {
+                try db.execute(sql: "ALTER TABLE \(quoted(table)) ADD COLUMN \(quoted(column)) \(declaration)")
+            }
             try db.execute(
                 sql: "INSERT OR IGNORE INTO ctl_serving (id, serving_id) VALUES (1, ?)",
                 arguments: [UUID().uuidString.lowercased()])
@@ -66,6 +70,14 @@ public final class EmbeddedServing: ServingStore {
     public func prepareStaging(for capture: Capture, source: String) async throws {
         let now = now
         try await file.write { db in
+            let other = try String.fetchOne(
+                db,
+                sql: """
+                    SELECT source_name FROM ctl_ingestion_watermarks
+                    WHERE capture_instance = ? AND source_name <> ? AND last_ingested_lsn > ?
+                    """,
+                arguments: [capture.instance, source, LSN.zero.blob])
+            if let other { throw TidemarkError.stagedUnder(other, instead: source, capture: capture.instance) }
             let expected = try ServingTables.stagingColumns(capture)
             let found = try ServingTables.columns(of: capture.stagingTable, db)
             if found.isEmpty {
@@ -106,7 +118,7 @@ public final class EmbeddedServing: ServingStore {
                 db,
                 sql: """
                     SELECT capture_instance, last_ingested_lsn, last_commit_time, rows_ingested, status, last_error,
-                        updated_at, coalesce(complete_from_lsn, zeroblob(10))
+                        updated_at, coalesce(complete_from_lsn, zeroblob(10)), resync_requested
                     FROM ctl_ingestion_watermarks WHERE source_name = ?
                     """,
                 arguments: [source])
@@ -114,7 +126,7 @@ public final class EmbeddedServing: ServingStore {
             for row in rows {
                 watermarks[row[0]] = Watermark(
                     lastIngestedLSN: try row.lsn(1), completeFrom: try row.lsn(7), lastCommitTime: try row.time(2),
-                    rowsIngested: row[3], status: try row.status(4), lastError: row[5],
+                    rowsIngested: row[3], status: try row.status(4), lastError: row[5], isResyncRequested: row[8],
                     updatedAt: try row.time(6) ?? .epoch)
             }
             return watermarks
@@ -150,6 +162,11 @@ public final class EmbeddedServing: ServingStore {
             // The write lock is held from here, so the compare-and-swap at the end cannot fail any more: better
             // to find out before a million rows than after.
             try Self.requireWatermark(window.after, of: capture.instance, source, db)
+            // Rows beyond the watermark are of a read that was given up; those of this window's snapshot are not.
+            if snapshot == nil {
+                try db.execute(
+                    sql: "DELETE FROM \(quoted(capture.stagingTable)) WHERE lsn > ?", arguments: [window.after.blob])
+            }
             let writer = try StagingWriter(db, capture, ingestedAt: time, in: label)
             var count = 0
             while let batch = try reader.next() {
@@ -161,11 +178,13 @@ public final class EmbeddedServing: ServingStore {
             if snapshot != nil {
                 try db.execute(
                     sql: """
-                        UPDATE ctl_ingestion_watermarks SET complete_from_lsn = last_ingested_lsn
+                        UPDATE ctl_ingestion_watermarks
+                        SET complete_from_lsn = last_ingested_lsn, resync_requested = 0
                         WHERE source_name = ? AND capture_instance = ?
                         """,
                     arguments: [source, capture.instance])
             }
+            if window.after == .zero { try Self.voidProjections(of: capture.instance, db) }
             return count
         }
     }
@@ -180,9 +199,23 @@ public final class EmbeddedServing: ServingStore {
         }
     }
 
+    /// Has the projections built in full that consumed the capture before it began anew.
+    private static func voidProjections(of capture: String, _ db: Database) throws {
+        try db.execute(
+            sql: """
+                UPDATE ctl_projection_metadata SET status = 'INIT' WHERE projection_name IN (
+                    SELECT projection_name FROM ctl_projection_checkpoints
+                    WHERE capture_instance = ? AND last_consumed_lsn > ?)
+                """,
+            arguments: [capture, LSN.zero.blob])
+    }
+
+    /// - Throws: `TidemarkError.otherHistory` while nothing may be staged from the source, `.conflict` unless the
+    ///   watermark is `lsn`.
     private static func requireWatermark(
         _ lsn: LSN, of capture: String, _ source: String, _ db: Database
     ) throws {
+        try requireHistory(of: source, db)
         let present = try Row.fetchOne(
             db,
             sql: """
@@ -206,6 +239,7 @@ public final class EmbeddedServing: ServingStore {
         _ capture: String, _ window: LSNWindow, _ source: String, _ commitTime: Timestamp?, rows: Int,
         at time: Timestamp, _ db: Database
     ) throws {
+        try requireHistory(of: source, db)
         try db.cachedStatement(
             sql: """
                 UPDATE ctl_ingestion_watermarks

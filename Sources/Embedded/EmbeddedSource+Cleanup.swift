@@ -29,14 +29,32 @@ extension EmbeddedSource {
         return purged == 0 ? nil : "purged \(purged) changes older than their retention of \(minutes) minutes"
     }
 
+    /// Notes how far a pipeline has read: cleanup keeps what it has not, up to a limit.
+    public func acknowledge(_ reader: SourceReader) async throws {
+        let time = now().description
+        try await file.write { db in
+            try db.execute(sql: "DELETE FROM cdc_readers WHERE reader_id = ?", arguments: [reader.id])
+            for (instance, lsn) in reader.watermarks {
+                try db.execute(
+                    sql: """
+                        INSERT INTO cdc_readers (reader_id, capture_instance, last_lsn, seen_at) VALUES (?, ?, ?, ?)
+                        """,
+                    arguments: [reader.id, instance, lsn.clock, time])
+            }
+        }
+    }
+
     /// Purges the changes of positions closed before `time`, as SQL Server's cleanup job does, and returns how
     /// many there were.
     ///
     /// The last closed position is always kept, so that a pipeline that has read everything never finds a gap. A
     /// capture's min LSN moves in the first transaction that deletes: what it promises is there at every moment.
+    ///
+    /// What a known pipeline has not read is kept too, unless more than `cdc_jobs.max_unread_changes` wait to be purged:
+    /// a pipeline that is gone for good must not fill the disk.
     @discardableResult
     public func cleanUp(olderThan time: Timestamp) async throws -> Int {
-        let lowWater = try await file.read { db in
+        let aged = try await file.read { db in
             try Int64.fetchOne(
                 db,
                 sql: """
@@ -46,21 +64,53 @@ extension EmbeddedSource {
                     """,
                 arguments: [time.description])
         }
-        guard let lowWater else { return 0 }
-        let instances = try await file.read { db in
-            try String.fetchAll(
-                db, sql: "SELECT capture_instance FROM cdc_change_tables WHERE start_lsn < ?", arguments: [lowWater])
-        }
+        guard let aged else { return 0 }
+        let marks = try await lowWaterMarks(aged)
         var purged = 0
-        for instance in instances {
+        for (instance, lowWater) in marks {
             while true {
                 let count = try await batch { try Self.purgeBatch(instance, below: lowWater, $0) }
                 purged += count
                 if count == 0 { break }
             }
         }
-        while try await batch({ try Self.purgeTimes(below: lowWater, $0) }) > 0 {}
+        let oldest = marks.map(\.lowWater).min() ?? aged
+        while try await batch({ try Self.purgeTimes(below: oldest, $0) }) > 0 {}
         return purged
+    }
+
+    /// How far the changes of each capture may be purged: below `aged`, and not past what a reader has read.
+    private func lowWaterMarks(_ aged: Int64) async throws -> [(instance: String, lowWater: Int64)] {
+        try await file.read { db in
+            let hasReaders = try db.tableExists("cdc_readers")
+            let limit = hasReaders ? try Self.unreadLimit(db) : 0
+            let instances = try String.fetchAll(db, sql: "SELECT capture_instance FROM cdc_change_tables ORDER BY 1")
+            let held = try instances.reduce(0 as Int64) { sum, instance in
+                try sum + Self.heldChanges(of: instance, db)
+            }
+            return try instances.map { instance in
+                guard hasReaders, held <= limit else { return (instance, aged) }
+                let read = try Int64.fetchOne(
+                    db, sql: "SELECT min(last_lsn) FROM cdc_readers WHERE capture_instance = ?", arguments: [instance])
+                return (instance, min(aged, read ?? aged))
+            }
+        }
+    }
+
+    /// How many changes all change tables together may hold for the sake of readers.
+    private static func unreadLimit(_ db: Database) throws -> Int64 {
+        try Int64.fetchOne(db, sql: "SELECT max_unread_changes FROM cdc_jobs WHERE job_type = 'cleanup'")
+            ?? CDCTables.maxUnreadChanges
+    }
+
+    /// The changes a change table holds, by its first and last number.
+    private static func heldChanges(of instance: String, _ db: Database) throws -> Int64 {
+        try Int64.fetchOne(
+            db,
+            sql: """
+                SELECT coalesce(max("__$seqval") - min("__$seqval") + 1, 0)
+                FROM \(quoted(CDCTables.changeTable(instance)))
+                """) ?? 0
     }
 
     /// Runs one deletion; none when the source is busy, as nothing is lost by purging later.

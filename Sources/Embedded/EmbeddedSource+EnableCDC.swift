@@ -15,7 +15,7 @@ extension EmbeddedSource {
     public func enableCDC(tables: [String]? = nil) async throws -> [String] {
         let now = now
         return try await file.write { db in
-            try db.execute(sql: CDCTables.bootstrap)
+            try Self.install(db)
             var enabled: [String] = []
             for table in try tables.map({ try Self.names($0, db) }) ?? Self.capturableTables(db) {
                 let instance = CDCTables.instance(of: table)

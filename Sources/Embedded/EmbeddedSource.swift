@@ -29,7 +29,7 @@ public final class EmbeddedSource: ChangeSource {
     /// - Parameter now: the clock that dates positions and retention.
     /// - Throws: `TidemarkError.unavailable` when the file cannot be opened or written.
     public init(path: String, now: @escaping @Sendable () -> Timestamp = { .now() }) throws {
-        file = try SQLiteFile(path: path, role: "source")
+        file = try SQLiteFile(path: path, role: "source", isFollowed: true)
         self.now = now
     }
 
@@ -42,6 +42,7 @@ public final class EmbeddedSource: ChangeSource {
 
     public func catalog() async throws -> SourceCatalog {
         let path = file.label.place
+        try await upgrade()
         return try await file.read { db in
             try Self.requireCDC(db, path: path)
             let tables = try Row.fetchAll(
@@ -56,6 +57,23 @@ public final class EmbeddedSource: ChangeSource {
             }
             return catalog
         }
+    }
+
+    /// Makes the tables that a source file of an earlier version lacks.
+    private func upgrade() async throws {
+        let path = file.label.place
+        let isOld = try await file.read { db in
+            try Self.requireCDC(db, path: path)
+            return try !db.tableExists("cdc_source")
+        }
+        if isOld { try await file.write { try Self.install($0) } }
+    }
+
+    /// Makes the tables all captures share, or what they lack; safe to repeat.
+    static func install(_ db: Database) throws {
+        try db.execute(sql: CDCTables.bootstrap)
+        let jobs = try db.columns(in: CDCTables.jobs).map(\.name)
+        if !jobs.contains("max_unread_changes") { try db.execute(sql: CDCTables.addUnreadLimit) }
     }
 
     /// The capture as it was enabled, whatever became of the source table's columns since.
@@ -121,13 +139,13 @@ public final class EmbeddedSource: ChangeSource {
 
     /// Where the log stands. When changes lie at the clock's present value, their position is closed first; when
     /// there are none, nothing is written.
-    public func bounds() async throws -> SourceBounds {
+    public func bounds(verifying position: SourcePosition?) async throws -> SourceBounds {
         let now = now
         let path = file.label.place
         let (open, bounds) = try await file.withWriter { db in
             var state: (Bool, SourceBounds)?
             try db.inTransaction(.deferred) {
-                state = try Self.readBounds(db, path: path)
+                state = try Self.readBounds(db, path: path, verifying: position)
                 return .commit
             }
             return state!
@@ -135,14 +153,36 @@ public final class EmbeddedSource: ChangeSource {
         guard open else { return bounds }
         let closed = try await file.writeUnlessBusy(waiting: Self.closingWait) { db in
             // Somebody else may have closed the position since.
-            let (open, bounds) = try Self.readBounds(db, path: path)
+            var (open, bounds) = try Self.readBounds(db, path: path, verifying: position)
             guard open else { return bounds }
             let clock = bounds.maxLSN.clock + 1
             let time = now()
             try Self.closePosition(clock, db, at: time)
-            return SourceBounds(maxLSN: LSN(clock: clock), maxCommitTime: time, captures: bounds.captures)
+            (bounds.maxLSN, bounds.maxCommitTime) = (LSN(clock: clock), time)
+            return bounds
         }
         return closed ?? bounds
+    }
+
+    /// What became of a position, in the snapshot `db` is in.
+    static func finding(of position: SourcePosition, _ db: Database, maxLSN: LSN) throws -> PositionFinding {
+        let row = try Row.fetchOne(
+            db.cachedStatement(
+                sql: """
+                    SELECT (SELECT tran_end_time FROM cdc_lsn_time_mapping WHERE start_lsn = ?),
+                        (SELECT min(start_lsn) FROM cdc_lsn_time_mapping)
+                    """),
+            arguments: [position.lsn.clock])
+        return PositionFinding(
+            of: position, found: (row?[0] as String?).flatMap { Timestamp($0) },
+            oldest: (row?[1] as Int64?).map { LSN(clock: $0) }, maxLSN: maxLSN)
+    }
+
+    /// What the source is; nothing in a file of an earlier version.
+    private static func identity(_ db: Database) throws -> SourceIdentity {
+        guard try db.tableExists("cdc_source") else { return SourceIdentity() }
+        let id = try String.fetchOne(db.cachedStatement(sql: "SELECT source_id FROM cdc_source WHERE id = 1"))
+        return SourceIdentity(id.map { ["source_id": $0] } ?? [:])
     }
 
     /// Ends the position the clock stands at, and begins the next one.
@@ -154,7 +194,9 @@ public final class EmbeddedSource: ChangeSource {
     }
 
     /// The bounds as of the last closed position, and whether there are changes past it.
-    private static func readBounds(_ db: Database, path: String) throws -> (isOpen: Bool, SourceBounds) {
+    private static func readBounds(
+        _ db: Database, path: String, verifying position: SourcePosition? = nil
+    ) throws -> (isOpen: Bool, SourceBounds) {
         let state: Row?
         do {
             state = try Row.fetchOne(
@@ -173,7 +215,10 @@ public final class EmbeddedSource: ChangeSource {
         }
         let clock: Int64 = state[0]
         let time = (state[1] as String?).flatMap { Timestamp($0) }
-        var bounds = SourceBounds(maxLSN: LSN(clock: clock - 1), maxCommitTime: time, captures: [:])
+        let maxLSN = LSN(clock: clock - 1)
+        var bounds = SourceBounds(
+            maxLSN: maxLSN, maxCommitTime: time, captures: [:], identity: try identity(db),
+            finding: try position.map { try finding(of: $0, db, maxLSN: maxLSN) } ?? .unasked)
         var isOpen = false
         let captures = try db.cachedStatement(
             sql: "SELECT capture_instance, start_lsn FROM cdc_change_tables")
@@ -191,11 +236,16 @@ public final class EmbeddedSource: ChangeSource {
         return (isOpen, bounds)
     }
 
+    /// Closes a position, whether or not there are changes at it, so that the log passes the mark on an idle source too.
     public func mark() async throws -> SourceMark {
+        let now = now
         let path = file.label.place
-        let (isOpen, bounds) = try await file.read { try Self.readBounds($0, path: path) }
-        // What is committed but not closed lies at the next value of the clock.
-        return SourceMark(lsn: LSN(clock: bounds.maxLSN.clock + (isOpen ? 1 : 0)), time: now())
+        return try await file.write { db in
+            let clock = try Self.readBounds(db, path: path).1.maxLSN.clock + 1
+            let time = now()
+            try Self.closePosition(clock, db, at: time)
+            return SourceMark(lsn: LSN(clock: clock), time: time)
+        }
     }
 
     public func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool {
@@ -238,21 +288,31 @@ public final class EmbeddedSource: ChangeSource {
         }
     }
 
-    public func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
-        -> any BlockReader<ChangeBatch>
-    {
+    public func changes(
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
+    ) async throws -> any BlockReader<ChangeBatch> {
         let label = file.label
         return try await file.openCursor { db in
-            let minClock = try Int64.fetchOne(
-                db, sql: "SELECT start_lsn FROM cdc_change_tables WHERE capture_instance = ?",
+            let state = try Row.fetchOne(
+                db, sql: "SELECT start_lsn, is_complete FROM cdc_change_tables WHERE capture_instance = ?",
                 arguments: [capture.instance])
-            guard let minClock else {
+            guard let state else {
                 throw TidemarkError.schema("there is no capture \(capture.instance) in \(label)")
             }
-            // Cleanup may have run since the caller looked at the bounds.
-            guard window.after == .zero || window.after.clock >= minClock - 1 else {
+            let (minClock, isComplete): (Int64, Bool) = (state[0], state[1])
+            // Cleanup may have run since the caller looked at the bounds, or asked whether the log is complete.
+            guard window.after == .zero ? isComplete : window.after.clock >= minClock - 1 else {
                 throw TidemarkError.gap(
                     capture: capture.instance, watermark: window.after, minLSN: LSN(clock: minClock))
+            }
+            // The file may have been put back from a backup since then, too.
+            let clock = try Int64.fetchOne(db, sql: "SELECT value FROM cdc_clock WHERE id = 1") ?? 1
+            for position in positions {
+                switch try Self.finding(of: position, db, maxLSN: LSN(clock: clock - 1)) {
+                case .kept, .forgotten, .unasked: continue
+                case .beyond, .replaced:
+                    throw TidemarkError.lost(position, in: label)
+                }
             }
             let log = try ChangeLog(db, capture)
             let first = try log.firstRow(after: window.after.clock)?.id ?? .max

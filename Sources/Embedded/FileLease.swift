@@ -95,17 +95,3 @@ final class FileLock: Sendable {
             """)
     }
 }
-
-/// Which file a path leads to, symbolic links followed.
-struct FileIdentity: Equatable, Sendable {
-    private let device: UInt64
-    private let inode: UInt64
-
-    /// `nil` when there is none.
-    init?(path: String) {
-        var status = stat()
-        guard stat(path, &status) == 0 else { return nil }
-        device = UInt64(truncatingIfNeeded: status.st_dev)
-        inode = UInt64(truncatingIfNeeded: status.st_ino)
-    }
-}

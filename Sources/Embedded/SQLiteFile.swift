@@ -1,6 +1,7 @@
 import Dispatch
 import Foundation
 import GRDB
+import GRDBSQLite
 import Synchronization
 import Tidemark
 
@@ -10,15 +11,21 @@ import Tidemark
 /// its snapshot, from one call to the next.
 final class SQLiteFile: Sendable {
     let label: DatabaseLabel
-    private let writer: DatabaseQueue
-    private let idleReaders = Mutex<[DatabaseQueue]>([])
+    private let isFollowed: Bool
+    private let connections: Mutex<Connections>
     private let opening = DispatchQueue(label: "tidemark.sqlite.open")
     /// Keeps a second pipeline out.
     let lock: FileLock
-    /// The file that was opened.
-    private let identity: FileIdentity?
-    private let mustStay: Bool
-    private let patience: Patience
+    private let patience = Patience()
+
+    /// The connections to the file that was at the path when they were opened.
+    private struct Connections {
+        var file: FileIdentity
+        var writer: DatabaseQueue
+        var idleReaders: [DatabaseQueue] = []
+        /// Counts the files there have been; part of the readers' label.
+        var generation = 0
+    }
 
     /// Readers kept open while nobody uses them.
     private static let idleReaderLimit = 4
@@ -33,22 +40,29 @@ final class SQLiteFile: Sendable {
 
     /// Opens the file, creating it when it is missing.
     ///
-    /// - Parameter mustStay: whether the file must be the same one as long as this is in use.
+    /// - Parameter isFollowed: whether another file that takes its place at the path is opened in its stead, as one put
+    ///   back from a backup is. Otherwise it must stay the same one as long as this is in use.
     /// - Throws: `TidemarkError.unavailable`, `.transient` when it is locked.
-    init(path: String, role: String, mustStay: Bool = false) throws {
-        self.mustStay = mustStay
+    init(path: String, role: String, isFollowed: Bool = false) throws {
         label = DatabaseLabel(role: role, place: path)
-        let patience = Patience()
-        self.patience = patience
+        self.isFollowed = isFollowed
         let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
         var isDirectory: ObjCBool = false
         guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory.boolValue
         else {
             throw TidemarkError.unavailable("\(label) cannot be opened: there is no directory \(directory)")
         }
+        let writer = try Self.openWriter(label, patience)
+        guard let file = FileIdentity(path: path) else {
+            throw TidemarkError.unavailable("\(label) cannot be opened: it was removed meanwhile")
+        }
+        connections = Mutex(Connections(file: file, writer: writer))
+        lock = FileLock(path: path)
+    }
+
+    private static func openWriter(_ label: DatabaseLabel, _ patience: Patience) throws -> DatabaseQueue {
         var configuration = Configuration()
-        configuration.label = "tidemark.\(role).writer"
-        configuration.journalMode = .wal
+        configuration.label = "tidemark.\(label.role).writer"
         configuration.foreignKeysEnabled = false
         // Short, even sleeps rather than SQLite's growing ones: under writers without a pause the lock is free
         // only for moments.
@@ -59,8 +73,14 @@ final class SQLiteFile: Sendable {
             return true
         }
         do {
-            writer = try DatabaseQueue(path: path, configuration: configuration)
+            let writer = try DatabaseQueue(path: label.place, configuration: configuration)
             try writer.inDatabase { db in
+                // By hand: GRDB's setting writes to a database whose WAL is empty, and nobody has the lease yet.
+                let mode = try String.fetchOne(db, sql: "PRAGMA journal_mode = WAL")
+                guard mode == "wal" else {
+                    throw TidemarkError.unavailable(
+                        "\(label) cannot be put into WAL mode (it stays in \(mode ?? "none")); keep it on a local disk")
+                }
                 // FULL: a commit is on the disk when it returns, also after a power cut. On the source, a clock
                 // that fell back below a watermark would hand out the same LSNs again, and the changes under
                 // them would be skipped. On the serving side, a watermark is a promise that its changes are kept.
@@ -72,23 +92,55 @@ final class SQLiteFile: Sendable {
                 // A view of the user's on a projection must not keep its new table from being renamed.
                 try db.execute(sql: "PRAGMA legacy_alter_table = ON")
             }
+            return writer
         } catch {
             throw SQLiteFailure.readable(error, in: label)
         }
-        lock = FileLock(path: path)
-        identity = FileIdentity(path: path)
     }
 
     /// What is committed to a file that no path leads to any more is lost, and a new connection would open another one.
     ///
     /// - Throws: `TidemarkError.conflict`, which ends the pipeline; the next start opens what is there then.
     func requireInPlace() throws {
-        guard mustStay, FileIdentity(path: label.place) != identity else { return }
-        throw TidemarkError.conflict(
+        try connections.withLock { connections in
+            guard FileIdentity(path: label.place) != connections.file else { return }
+            Self.leaveWAL(of: connections.writer)
+            throw moved
+        }
+    }
+
+    private var moved: TidemarkError {
+        .conflict(
             """
             \(label) was moved, removed or replaced while it was in use, so nothing is written to it any more; start again \
             when the file is the right one
             """)
+    }
+
+    /// Has a connection leave the WAL in place when it closes: by now the name is the new file's.
+    private static func leaveWAL(of writer: DatabaseQueue) {
+        writer.unsafeReentrantWrite { db in
+            var isPersistent: Int32 = 1
+            _ = sqlite3_file_control(db.sqliteConnection, nil, SQLITE_FCNTL_PERSIST_WAL, &isPersistent)
+        }
+    }
+
+    /// Opens the file that is at the path now, when it is another one.
+    ///
+    /// - Throws: `TidemarkError.unavailable` when there is none.
+    private func follow() throws {
+        guard isFollowed else { return try requireInPlace() }
+        guard let present = FileIdentity(path: label.place) else {
+            throw TidemarkError.unavailable(
+                "\(label) is not there any more: put it back, or point the DSN at where it is now")
+        }
+        try connections.withLock { connections in
+            guard connections.file != present else { return }
+            let writer = try Self.openWriter(label, patience)
+            Self.leaveWAL(of: connections.writer)
+            connections = Connections(
+                file: present, writer: writer, generation: connections.generation + 1)
+        }
     }
 
     // MARK: Writing
@@ -133,11 +185,11 @@ final class SQLiteFile: Sendable {
     func withWriter<T: Sendable>(
         waiting: Duration = SQLiteFile.defaultWait, _ body: @Sendable @escaping (Database) throws -> T
     ) async throws -> T {
-        try requireInPlace()
         let label = label
         let patience = patience
         do {
-            return try await writer.writeWithoutTransaction { db in
+            try follow()
+            return try await connections.withLock { $0.writer }.writeWithoutTransaction { db in
                 let (seconds, attoseconds) = waiting.components
                 patience.microseconds.store(
                     Int(seconds) * 1_000_000 + Int(attoseconds / 1_000_000_000_000), ordering: .relaxed)
@@ -191,14 +243,17 @@ final class SQLiteFile: Sendable {
     }
 
     func giveBack(_ reader: DatabaseQueue) {
-        idleReaders.withLock { idle in
-            if idle.count < Self.idleReaderLimit { idle.append(reader) }
+        connections.withLock { connections in
+            guard reader.configuration.label == readerLabel(connections.generation) else { return }
+            if connections.idleReaders.count < Self.idleReaderLimit { connections.idleReaders.append(reader) }
         }
     }
 
+    private func readerLabel(_ generation: Int) -> String { "tidemark.\(label.role).reader.\(generation)" }
+
     private func borrowReader() async throws -> DatabaseQueue {
-        try requireInPlace()
-        if let reader = idleReaders.withLock({ $0.popLast() }) { return reader }
+        try follow()
+        if let reader = connections.withLock({ $0.idleReaders.popLast() }) { return reader }
         return try await withCheckedThrowingContinuation { continuation in
             opening.async { continuation.resume(with: Result { try self.openReader() }) }
         }
@@ -206,7 +261,7 @@ final class SQLiteFile: Sendable {
 
     private func openReader() throws -> DatabaseQueue {
         var configuration = Configuration()
-        configuration.label = "tidemark.\(label.role).reader"
+        configuration.label = readerLabel(connections.withLock { $0.generation })
         configuration.readonly = true
         configuration.foreignKeysEnabled = false
         configuration.allowsUnsafeTransactions = true
@@ -216,5 +271,19 @@ final class SQLiteFile: Sendable {
         } catch {
             throw SQLiteFailure.readable(error, in: label)
         }
+    }
+}
+
+/// Which file is at a path: another one under the same name has another number.
+private struct FileIdentity: Equatable {
+    let device: UInt64
+    let number: UInt64
+
+    /// - Returns: `nil` when there is none.
+    init?(path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        device = UInt64(truncatingIfNeeded: status.st_dev)
+        number = UInt64(truncatingIfNeeded: status.st_ino)
     }
 }

@@ -9,6 +9,14 @@ enum ServingTables {
             id         INTEGER PRIMARY KEY CHECK (id = 1),
             serving_id TEXT NOT NULL
         );
+        CREATE TABLE IF NOT EXISTS ctl_sources (
+            source_name      TEXT NOT NULL PRIMARY KEY,
+            identity         TEXT NOT NULL,
+            epoch            INT NOT NULL,
+            mismatch         TEXT,
+            resync_requested BOOLEAN NOT NULL,
+            last_seen_at     DATETIME NOT NULL
+        );
         CREATE TABLE IF NOT EXISTS ctl_ingestion_watermarks (
             source_name       TEXT NOT NULL,
             capture_instance  TEXT NOT NULL,
@@ -18,6 +26,7 @@ enum ServingTables {
             rows_ingested     BIGINT NOT NULL,
             status            TEXT NOT NULL,
             last_error        TEXT,
+            resync_requested  BOOLEAN NOT NULL DEFAULT 0,
             updated_at        DATETIME NOT NULL,
             PRIMARY KEY (source_name, capture_instance)
         );
@@ -39,6 +48,11 @@ enum ServingTables {
             last_error      TEXT
         );
         """
+
+    /// Columns that a table made by an earlier version may lack: table, name, declaration.
+    static let laterColumns = [
+        ("ctl_ingestion_watermarks", "resync_requested", "BOOLEAN NOT NULL DEFAULT 0")
+    ]
 
     /// A column of a table, as declared.
     struct Declaration: Equatable {

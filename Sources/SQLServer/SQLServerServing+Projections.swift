@@ -227,32 +227,6 @@ extension SQLServerServing {
         }
     }
 
-    /// Gives the new table the indexes and permissions of one it will take the place of. Not in the transaction that
-    /// swaps them: a statement that fails there would fail the build.
-    private func carryOver(to sql: ProjectionTableSQL, _ connection: Connection) throws {
-        let name = sql.table.name
-        guard let shape = try ServingTableShape.read(name, connection), !sql.fits(shape) else { return }
-        let additions = try TableAdditions(of: name, connection)
-        for trigger in additions.triggers {
-            warn("trigger \(trigger) on \(name) goes with the table, whose columns change; make it anew")
-        }
-        for addition in additions.statements(on: sql) {
-            guard let statement = addition.sql else {
-                warn("\(addition.what) on \(name) cannot be kept: a column of it is gone")
-                continue
-            }
-            do {
-                try connection.execute(statement)
-            } catch let error as ODBCError where error.errorClass != .transient {
-                warn(
-                    """
-                    \(addition.what) on \(name) could not be kept when the table was built anew: \
-                    \(SQLServerFailure.readable(error, in: database.label))
-                    """)
-            }
-        }
-    }
-
     /// Makes the projection's table what the new one is.
     ///
     /// A table that fits is changed row by row, in place: its indexes, permissions and statistics stay, and with

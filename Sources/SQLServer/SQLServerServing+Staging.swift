@@ -11,6 +11,13 @@ extension SQLServerServing {
         let time = now()
         shapes.forget(capture.stagingTable)
         try await database.transaction { connection in
+            let other = try connection.query(
+                """
+                SELECT source_name FROM [dbo].[ctl_ingestion_watermarks]
+                WHERE capture_instance = ? AND source_name <> ? AND last_ingested_lsn > CAST(? AS binary(10))
+                """, [.string(capture.instance), .string(source), .lsn(.zero)]
+            ).rows().first?[0].string
+            if let other { throw TidemarkError.stagedUnder(other, instead: source, capture: capture.instance) }
             guard let shape = try ServingTableShape.read(capture.stagingTable, connection) else {
                 try connection.execute(table.create)
                 return
@@ -127,6 +134,17 @@ extension SQLServerServing {
         let table = try StagingTable(capture)
         let json = try await jsonSupport()
         let time = now()
+        if window.after == .zero, snapshot == nil {
+            // What was staged before the capture began anew, or by a read that was given up.
+            try await database.run { [self] connection in
+                try empty(table, beyond: .zero, connection) { body in
+                    try connection.transaction {
+                        try Self.requireWatermark(.zero, of: capture.instance, source, connection)
+                        try body()
+                    }
+                }
+            }
+        }
         return try await write { [self] connection in
             // The compare-and-swap comes first: its row lock lets a second pipeline wait, and then see that it lost,
             // before it has written a million rows.
@@ -153,11 +171,12 @@ extension SQLServerServing {
                 }
                 count += batch.count
             }
+            if window.after == .zero { try Self.voidProjections(of: capture.instance, connection) }
             if snapshot != nil || count > 0 {
+                let completed = snapshot == nil ? "" : ", complete_from_lsn = last_ingested_lsn, resync_requested = 0"
                 try connection.execute(
                     """
-                    UPDATE [dbo].[ctl_ingestion_watermarks]
-                    SET rows_ingested = rows_ingested + ?\(snapshot == nil ? "" : ", complete_from_lsn = last_ingested_lsn")
+                    UPDATE [dbo].[ctl_ingestion_watermarks] SET rows_ingested = rows_ingested + ?\(completed)
                     WHERE source_name = ? AND capture_instance = ?
                     """, [.int(Int64((snapshot ?? 0) + count)), .string(source), .string(capture.instance)])
             }

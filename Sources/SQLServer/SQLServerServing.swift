@@ -79,7 +79,7 @@ public final class SQLServerServing: ServingStore {
             let rows = try connection.query(
                 """
                 SELECT capture_instance, last_ingested_lsn, last_commit_time, rows_ingested, status, updated_at, last_error,
-                    complete_from_lsn
+                    complete_from_lsn, CAST(resync_requested AS int)
                 FROM [dbo].[ctl_ingestion_watermarks] WHERE source_name = ?
                 """, [.string(source)]
             ).rows()
@@ -90,7 +90,7 @@ public final class SQLServerServing: ServingStore {
                     completeFrom: row[7].isNull ? .zero : try row[7].controlLSN(),
                     lastCommitTime: try row[2].controlTime(),
                     rowsIngested: Int(row[3].int64 ?? 0), status: try row[4].controlStatus(), lastError: row[6].string,
-                    updatedAt: try row[5].controlTime() ?? Timestamp(microseconds: 0))
+                    isResyncRequested: row[8].int64 == 1, updatedAt: try row[5].controlTime() ?? Timestamp(microseconds: 0))
             }
             return watermarks
         }
@@ -146,12 +146,20 @@ public final class SQLServerServing: ServingStore {
                 .lsn(window.through), .time(commitTime), .time(time), .string(source), .string(capture),
                 .lsn(window.after),
             ])
-        if moved == 0 { try requireWatermark(window.after, of: capture, source, connection) }
+        if moved == 0 {
+            try requireWatermark(window.after, of: capture, source, connection)
+        } else {
+            try requireHistory(of: source, connection)
+        }
     }
 
-    /// - Throws: `TidemarkError.conflict` unless the watermark is `lsn`; its row is held until the transaction ends.
+    /// - Throws: `TidemarkError.otherHistory` while nothing may be staged from the source, `.conflict` unless the
+    ///   watermark is `lsn`; its row is held until the transaction ends.
     static func requireWatermark(_ lsn: LSN, of capture: String, _ source: String, _ connection: Connection) throws {
-        guard let present = try lockWatermark(of: capture, source, connection) else {
+        let found = try lockWatermark(of: capture, source, connection)
+        // With the row held: whoever notes a mismatch writes it too.
+        try requireHistory(of: source, connection)
+        guard let present = found else {
             throw TidemarkError.conflict("capture \(capture) of \(source) has no watermark in the serving database")
         }
         guard present == lsn else {

@@ -58,13 +58,15 @@ extension SQLServerSource {
             window, next: try row[1].lsn() ?? window.through, minLSN: try row[0].lsn(), complete: complete)
     }
 
-    public func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
-        -> any BlockReader<ChangeBatch>
-    {
+    public func changes(
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
+    ) async throws -> any BlockReader<ChangeBatch> {
         await database.stream { [self] connection, push in
             guard !window.isEmpty else { return }
             try reading(capture, connection) { entry in
-                guard let from = try start(window, of: capture, connection) else { return }
+                guard let from = try start(window, of: capture, connection) else {
+                    return try require(positions, connection)
+                }
                 do {
                     let isRead = try database.data(connection) {
                         try read(capture, entry, from, window, blockRows, connection, push)
@@ -76,6 +78,18 @@ extension SQLServerSource {
                     throw error
                 }
                 try requireKept(from, window, of: capture, connection)
+                try require(positions, connection)
+            }
+        }
+    }
+
+    /// Throws unless the log holds the positions as they were read.
+    private func require(_ positions: [SourcePosition], _ connection: Connection) throws {
+        for position in positions {
+            switch try Self.bounds(connection, verifying: position).finding {
+            case .kept, .forgotten, .unasked: continue
+            case .beyond, .replaced:
+                throw TidemarkError.lost(position, in: database.label)
             }
         }
     }

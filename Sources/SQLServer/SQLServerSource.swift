@@ -56,17 +56,22 @@ public final class SQLServerSource: ChangeSource {
     ///
     /// A capture that the login may not read has a min LSN of zero; reading it says why. One just enabled has none for
     /// about as long as the capture job pauses.
-    public func bounds() async throws -> SourceBounds {
+    public func bounds(verifying position: SourcePosition?) async throws -> SourceBounds {
         try await database.run { connection in
-            try Self.explaining(connection) { try Self.bounds(connection) }
+            try Self.explaining(connection) { try Self.bounds(connection, verifying: position) }
         }
     }
 
-    static func bounds(_ connection: Connection) throws -> SourceBounds {
+    static func bounds(_ connection: Connection, verifying position: SourcePosition? = nil) throws -> SourceBounds {
         var bounds = SourceBounds(maxLSN: .zero, maxCommitTime: nil, captures: [:])
-        for row in try connection.query(boundsSQL).rows() {
+        for row in try connection.query(boundsSQL, [.binary((position?.lsn ?? .zero).bytes)]).rows() {
             bounds.maxLSN = try row[0].lsn() ?? .zero
             bounds.maxCommitTime = row[1].time
+            if let position {
+                bounds.finding = PositionFinding(
+                    of: position, found: row[4].time, oldest: try row[5].lsn(), maxLSN: bounds.maxLSN,
+                    isSameTime: isSameTime)
+            }
             guard let instance = row[2].string else { continue }
             bounds.captures[instance] = CaptureBounds(minLSN: try row[3].lsn())
         }
@@ -76,10 +81,14 @@ public final class SQLServerSource: ChangeSource {
     // In variables, so that no function is called for each row.
     static let boundsSQL = """
         SET NOCOUNT ON;
-        DECLARE @max binary(10) = sys.fn_cdc_get_max_lsn(), @time datetime;
+        DECLARE @position binary(10) = ?, @max binary(10) = sys.fn_cdc_get_max_lsn();
+        DECLARE @time datetime, @found datetime, @oldest binary(10);
         SELECT @time = tran_end_time FROM cdc.lsn_time_mapping WHERE start_lsn = @max;
+        SELECT @found = tran_end_time FROM cdc.lsn_time_mapping WHERE start_lsn = @position;
+        SELECT @oldest = MIN(start_lsn) FROM cdc.lsn_time_mapping;
         SELECT CAST(@max AS varbinary(10)) AS max_lsn, \(utc("@time")) AS max_time, t.capture_instance,
-            CAST(sys.fn_cdc_get_min_lsn(t.capture_instance) AS varbinary(10)) AS min_lsn
+            CAST(sys.fn_cdc_get_min_lsn(t.capture_instance) AS varbinary(10)) AS min_lsn,
+            \(utc("@found")) AS found_time, CAST(@oldest AS varbinary(10)) AS oldest_lsn
         FROM (SELECT 1 AS one) AS log LEFT JOIN cdc.change_tables AS t ON 1 = 1;
         """
 
@@ -94,6 +103,15 @@ public final class SQLServerSource: ChangeSource {
             CAST(CASE WHEN \(time) > DATEADD(second, 1, SYSUTCDATETIME()) THEN DATEADD(hour, -1, \(time)) \
             ELSE \(time) END AS datetime2(3))
             """
+    }
+
+    /// Whether two commit times are one: they may differ by what the server's distance to UTC has changed by, as when
+    /// clocks were put forward or back. Those distances are multiples of a quarter of an hour.
+    static func isSameTime(_ a: Timestamp, _ b: Timestamp) -> Bool {
+        let quarter: Int64 = 900_000_000
+        let widest: Int64 = 26 * 3_600_000_000
+        let distance = abs(a.microseconds - b.microseconds)
+        return distance % quarter == 0 && distance <= widest
     }
 
     public func commitTime(of lsn: LSN) async throws -> Timestamp? {

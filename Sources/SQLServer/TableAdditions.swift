@@ -37,6 +37,8 @@ struct TableAdditions: Sendable {
     var indexes: [Index] = []
     var permissions: [Permission] = []
     var triggers: [String] = []
+    /// Whether the login sees what others were given.
+    var showsPermissions = true
 
     // MARK: Statements
 
@@ -109,6 +111,13 @@ struct TableAdditions: Sendable {
         ORDER BY p.minor_id, d.name, p.permission_name
         """
 
+    /// Whoever may not view definitions sees permissions of its own only. From SQL Server 2022 on the narrower
+    /// permission is enough, which earlier versions do not know.
+    static let showsPermissionsSQL = """
+        SELECT CASE WHEN HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW DEFINITION') = 1
+            OR HAS_PERMS_BY_NAME(DB_NAME(), N'DATABASE', N'VIEW SECURITY DEFINITION') = 1 THEN 1 ELSE 0 END
+        """
+
     static let triggersSQL = "SELECT name FROM sys.triggers WHERE parent_id = OBJECT_ID(?, N'U') ORDER BY name"
 
     init(indexes: [Index] = [], permissions: [Permission] = [], triggers: [String] = []) {
@@ -140,6 +149,7 @@ struct TableAdditions: Sendable {
                 state: row[0].string ?? "", name: row[1].string ?? "", grantee: row[2].string ?? "",
                 column: row[3].string)
         }
+        showsPermissions = try connection.scalar(Self.showsPermissionsSQL).int64 == 1
         triggers = try connection.query(Self.triggersSQL, name).rows().compactMap { $0[0].string }
     }
 }

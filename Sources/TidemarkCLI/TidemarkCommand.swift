@@ -43,7 +43,7 @@ struct TidemarkCommand: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             DemoCommand.self, RunCommand.self, BootstrapCommand.self, StatusCommand.self, LoadgenCommand.self,
-            VerifyCommand.self, RebuildCommand.self,
+            VerifyCommand.self, RebuildCommand.self, ResyncCommand.self,
         ])
 
     static func main() async {

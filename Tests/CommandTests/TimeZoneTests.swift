@@ -9,13 +9,13 @@ extension Commands {
             arguments: ["Asia/Kolkata", "America/St_Johns"])
         func zone(_ zone: String) async throws {
             let place = try await Workplace.holding(
-                tables: "CREATE TABLE events (id INTEGER PRIMARY KEY, at DATETIMEOFFSET NOT NULL)",
+                tables: "CREATE TABLE events (id INTEGER PRIMARY KEY, moment DATETIMEOFFSET NOT NULL)",
                 projections: [
                     ProjectionFolder(
                         name: "days", captures: ["events"], key: ["id"],
                         query: """
-                            SELECT id, CAST(at AS DATE) AS day, CAST(date_trunc('day', at) AS VARCHAR) AS start,
-                                strftime(at, '%H:%M') AS clock, CAST(at AS VARCHAR) AS text FROM events
+                            SELECT id, CAST(moment AS DATE) AS day, CAST(date_trunc('day', moment) AS VARCHAR) AS start,
+                                strftime(moment, '%H:%M') AS clock, CAST(moment AS VARCHAR) AS text FROM events
                             """)
                 ])
             try place.source(

@@ -7,12 +7,13 @@ private func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
 struct IngestDecisionTests {
     private func decide(
         _ watermark: UInt64, max: UInt64, min: UInt64? = 1, beginning: IngestDecision.Beginning = .complete,
-        onGap: GapPolicy = .stop
+        onGap: GapPolicy = .stop, isResyncRequested: Bool = false
     ) -> IngestDecision {
         let bounds = SourceBounds(
             maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": CaptureBounds(minLSN: min.map(lsn))])
         return .next(
-            capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning, onGap: onGap)
+            capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning, onGap: onGap,
+            isResyncRequested: isResyncRequested)
     }
 
     private func read(_ after: UInt64, _ through: UInt64, from: UInt64, isBounded: Bool = true) -> IngestDecision {
@@ -102,14 +103,37 @@ struct IngestDecisionTests {
         // No gap, no snapshot.
         #expect(decide(7, min: 4, .unknown) == read(4, 7, from: 4))
         #expect(decide(4, min: 4, .unknown) == .idle)
-        let behind = TidemarkError.sourceBehind(capture: "dbo_orders", watermark: lsn(4), maxLSN: lsn(3))
-        #expect(decide(3, .unknown) == .stop(behind))
+        guard case .stop(.otherHistory) = decide(3, .unknown) else {
+            Issue.record("it does not stop")
+            return
+        }
     }
 
     @Test("a watermark beyond the end of the log stops: the source is another one, or was set back")
     func ahead() {
-        let behind = TidemarkError.sourceBehind(capture: "dbo_orders", watermark: lsn(8), maxLSN: lsn(7))
-        #expect(decide(8, max: 7) == .stop(behind))
+        guard case .stop(.otherHistory(let message)) = decide(8, max: 7) else {
+            Issue.record("it does not stop")
+            return
+        }
+        #expect(message.contains("tidemark resync"))
+    }
+
+    @Test("a table that is to be read anew is staged beyond its watermark, whatever the gap policy, and published once")
+    func resync() {
+        let wanted = { (max: UInt64, beginning: IngestDecision.Beginning) in
+            decide(4, max: max, min: 1, beginning: beginning, isResyncRequested: true)
+        }
+        #expect(wanted(7, .unknown) == .snapshot(at: lsn(7)))
+        // On an idle source no LSN of the log lies beyond the watermark.
+        #expect(wanted(4, .unknown) == .snapshot(at: lsn(4).next))
+        #expect(wanted(4, .staged(at: lsn(4).next, hasPassed: true)) == .idle)
+        #expect(
+            wanted(5, .staged(at: lsn(4).next, hasPassed: true))
+                == .read(LSNWindow(after: lsn(4).next, through: lsn(5)), from: lsn(4), isBounded: false))
+        #expect(
+            decide(4, max: 7, min: 6, beginning: .unknown, isResyncRequested: true) == .snapshot(at: lsn(7)),
+            "also where there is a gap")
+        #expect(decide(0, max: 7, beginning: .unknown, isResyncRequested: true) == .inspect)
     }
 
     @Test("a capture the source no longer offers stops with a remedy")
@@ -140,11 +164,28 @@ struct ProjectionDecisionTests {
     }
 
     private func decide(
-        _ state: ProjectionState?, cutoff: UInt64, complete: UInt64 = 0, base: UInt64 = 0
+        _ state: ProjectionState?, cutoff: UInt64, complete: UInt64 = 0, base: UInt64 = 0, furthest: UInt64? = nil
     ) -> ProjectionDecision {
         .next(
             name: "totals", state: state, definitionHash: "abc", captures: Self.captures, cutoff: lsn(cutoff),
-            completeFrom: lsn(complete), replicaBase: lsn(base))
+            completeFrom: lsn(complete), replicaBase: lsn(base), furthest: lsn(furthest ?? cutoff))
+    }
+
+    @Test("a build waits until the cutoff reaches what readers have seen, unless it never will")
+    func neverBack() {
+        for stale in [state(at: 10, hash: "old"), state(at: 10, status: .initial), state(at: 10, captures: ["dbo_a"])] {
+            #expect(decide(stale, cutoff: 2, furthest: 10) == .wait(until: lsn(10)))
+            #expect(decide(stale, cutoff: 2, furthest: 12) == .wait(until: lsn(10)))
+            guard case .build(asOf: lsn(10), _) = decide(stale, cutoff: 10, furthest: 12) else {
+                Issue.record("it is not built")
+                return
+            }
+            // The watermarks were reset under it.
+            guard case .build(asOf: lsn(2), _) = decide(stale, cutoff: 2, furthest: 3) else {
+                Issue.record("it is not built")
+                return
+            }
+        }
     }
 
     @Test("nothing is done before anything is ingested")

@@ -31,6 +31,17 @@ final class InterceptingStore: ServingStore {
         return try await base.acquireLease()
     }
 
+    func source(_ name: String) async throws -> SourceRecord? { try await base.source(name) }
+    func recordSource(_ name: String, identity: SourceIdentity, mismatch: String?) async throws {
+        try await base.recordSource(name, identity: identity, mismatch: mismatch)
+    }
+    func startOver(source: String, identity: SourceIdentity) async throws {
+        try await base.startOver(source: source, identity: identity)
+    }
+    func requestResync(source: String, capture: String?) async throws -> Bool {
+        try await base.requestResync(source: source, capture: capture)
+    }
+
     func prepareStaging(for capture: Capture, source: String) async throws {
         try await base.prepareStaging(for: capture, source: source)
     }

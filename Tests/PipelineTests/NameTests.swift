@@ -130,7 +130,7 @@ struct NameTests {
         func open(_ captures: [Capture]) async throws -> Replica {
             try await Replica(
                 directory: URL(filePath: state), memoryLimit: "200MB", captures: captures, store: bench.serving,
-                watermarks: try await bench.watermarks(), logger: Bench.logger)
+                watermarks: try await bench.watermarks(), epoch: 0, logger: Bench.logger)
         }
         try bench.write("INSERT INTO changed_orders VALUES (1, 'n')")
         try await bench.ingestAll()

@@ -52,6 +52,8 @@ struct ProjectionWaitTests {
     func due() {
         #expect(reason(state(at: 4), watermarks(["a": 5, "b": 5])) == .due(lsn(5)))
         #expect(reason(nil, watermarks(["a": 5, "b": 5])) == .due(lsn(5)))
+        // Unless the last one failed, which its error says.
+        #expect(reason(state(at: 4, status: .error), watermarks(["a": 5, "b": 5])) == nil)
         #expect(reason(state(at: 5, status: .initial), watermarks(["a": 5, "b": 5])) == .due(lsn(5)))
     }
 

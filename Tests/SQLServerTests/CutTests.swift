@@ -194,7 +194,7 @@ private final class Journey: Sendable {
                 let instance = ingestor.capture.instance
                 while var watermark = watermarks[instance],
                     let step = try await again({
-                        try await ingestor.step(after: watermark.lastIngestedLSN, bounds: bounds)
+                        try await ingestor.step(after: watermark, bounds: bounds)
                     })
                 {
                     watermark.lastIngestedLSN = step.watermark
@@ -210,7 +210,7 @@ private final class Journey: Sendable {
         let replica = try await again { [watermarks] in
             try await Replica(
                 directory: nil, memoryLimit: "100MB", captures: captures, store: store, watermarks: watermarks,
-                logger: logger)
+                epoch: 0, logger: logger)
         }
         let engine = try await ProjectionEngine(
             definition: definition, captures: captures,

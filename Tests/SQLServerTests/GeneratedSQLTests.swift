@@ -75,7 +75,10 @@ struct GeneratedSQLTests {
             sql.create(sql.shape(like: nil)), sql.addKey(to: sql.next), sql.makeTemporary("#rows", columns.map(\.name)),
             sql.delete(keysIn: "#rows"), sql.delete(keysNotIn: "#rows"), sql.insert(from: "#rows"),
         ] + sql.swap + [sql.update(from: "#rows")].compactMap { $0 } + additions(sql)
-            + [TableAdditions.indexesSQL, TableAdditions.permissionsSQL, TableAdditions.triggersSQL]
+            + [
+                TableAdditions.indexesSQL, TableAdditions.permissionsSQL, TableAdditions.showsPermissionsSQL,
+                TableAdditions.triggersSQL,
+            ]
     }
 
     private static func additions(_ sql: ProjectionTableSQL) -> [String] {

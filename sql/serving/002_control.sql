@@ -17,6 +17,21 @@ SELECT 1, LOWER(CONVERT(nvarchar(36), NEWID()))
 WHERE NOT EXISTS (SELECT 1 FROM [dbo].[ctl_serving]);
 GO
 
+-- What makes a source the same one, and whether it still has the history that was read from it. While mismatch says
+-- why it has not, nothing is staged from it.
+IF OBJECT_ID(N'[dbo].[ctl_sources]', N'U') IS NULL
+    CREATE TABLE [dbo].[ctl_sources] (
+        source_name nvarchar(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
+        [identity] nvarchar(1000) COLLATE Latin1_General_100_BIN2 NOT NULL,
+        -- How often the history was begun anew.
+        epoch int NOT NULL,
+        mismatch nvarchar(max) NULL,
+        resync_requested bit NOT NULL,
+        last_seen_at datetime2(6) NOT NULL,
+        PRIMARY KEY CLUSTERED (source_name)
+    );
+GO
+
 -- Every change of a capture with an LSN up to last_ingested_lsn is in its staging table. Where a snapshot had to stand
 -- for changes that could not be read, staging shows the table as it was at LSNs from complete_from_lsn on only.
 IF OBJECT_ID(N'[dbo].[ctl_ingestion_watermarks]', N'U') IS NULL
@@ -30,9 +45,16 @@ IF OBJECT_ID(N'[dbo].[ctl_ingestion_watermarks]', N'U') IS NULL
         -- INIT, OK or ERROR
         status nvarchar(10) COLLATE Latin1_General_100_BIN2 NOT NULL,
         last_error nvarchar(max) NULL,
+        -- Whether an operator asked for the table to be read anew.
+        resync_requested bit NOT NULL DEFAULT 0,
         updated_at datetime2(6) NOT NULL,
         PRIMARY KEY CLUSTERED (source_name, capture_instance)
     );
+GO
+
+-- Tables made by an earlier version lack it.
+IF COL_LENGTH(N'[dbo].[ctl_ingestion_watermarks]', N'resync_requested') IS NULL
+    ALTER TABLE [dbo].[ctl_ingestion_watermarks] ADD resync_requested bit NOT NULL DEFAULT 0;
 GO
 
 -- Up to which LSN a projection has consumed each capture it reads.

@@ -11,6 +11,8 @@ struct CaptureStanding: Sendable {
         case unreachable
         /// The source answers, and tells of nothing new.
         case idle
+        /// The source has another history than the one that was read.
+        case otherHistory
     }
 
     /// An error in the control table.

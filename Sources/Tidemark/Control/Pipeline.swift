@@ -47,6 +47,8 @@ public final class Pipeline: Sendable {
     private let standing = Mutex(CaptureStanding())
     /// The captures that are left out.
     private let refusals = Mutex<[RefusedCapture]>([])
+    /// What the serving database knows of the source, as last read or written.
+    private let known = Mutex<SourceRecord?>(nil)
 
     private struct Control {
         var isStopped = false
@@ -102,17 +104,33 @@ public final class Pipeline: Sendable {
     private func work() async throws {
         let lease = try await waitForLease()
         defer { lease.release() }
-
         // Nothing is written before the lease is held. Safe to repeat: control tables that a later version adds are
         // made here too.
         try await patiently { try await self.store.bootstrap() }
+        while true {
+            do {
+                try await follow()
+                return
+            } catch is HistoryBegunAnew {
+                // All that was made from the former history is void: replica, ingestors and workers.
+            }
+        }
+    }
+
+    /// Follows one history of the source.
+    ///
+    /// - Throws: `HistoryBegunAnew` when another one has begun.
+    private func follow() async throws {
         let prepared = try await patiently { try await self.prepareCaptures() }
+        let epoch = try await patiently { try await self.checkHistory() }
         let watermarks = Watch(
             try await patiently { try await self.store.watermarks(source: self.options.sourceName) })
+        // Before the source's upkeep may purge anything that has not been read.
+        try await patiently { try await self.acknowledge(prepared, watermarks.value) }
         let replica = try await patiently {
             try await Replica(
                 directory: self.options.stateDirectory, memoryLimit: self.options.memoryLimit, captures: prepared,
-                store: self.store, watermarks: watermarks.value, logger: self.logger)
+                store: self.store, watermarks: watermarks.value, epoch: epoch, logger: self.logger)
         }
         for refused in replica.refused { await refuse(refused) }
         let captures = prepared.filter { replica.captures[$0.instance] != nil }
@@ -131,19 +149,19 @@ public final class Pipeline: Sendable {
             ])
 
         try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await self.poll(into: bounds, captures: captures) }
-            group.addTask { try await self.maintain() }
+            group.addTask { try await self.poll(into: bounds, captures: captures, watermarks: watermarks) }
+            group.addTask { try await self.maintain(captures, watermarks: watermarks) }
             group.addTask { try await self.watchSource(captures) }
             group.addTask {
                 while true {
                     try await Task.sleep(for: Self.heartbeat)
-                    watermarks.update { _ in }
+                    try await self.lookForRequests(watermarks)
                 }
             }
             for capture in captures {
                 let ingestor = Ingestor(
                     capture: capture, sourceName: options.sourceName, source: source, store: store,
-                    maxRows: options.batchMaxRows, replica: options.onGap == .snapshot ? replica : nil, logger: logger)
+                    maxRows: options.batchMaxRows, replica: replica, onGap: options.onGap, logger: logger)
                 group.addTask { try await self.ingest(ingestor, bounds: bounds, watermarks: watermarks) }
             }
             for worker in workers {
@@ -197,6 +215,8 @@ public final class Pipeline: Sendable {
                 try await store.prepareStaging(for: capture, source: options.sourceName)
                 ready.append(capture)
             } catch let error as TidemarkError where !error.isTransient && !error.isConflict {
+                // A setting that is wrong is wrong for all of them.
+                if case .configuration = error { throw error }
                 await refuse(RefusedCapture(instance: capture.instance, table: capture.table, reason: error))
             }
         }
@@ -231,20 +251,126 @@ public final class Pipeline: Sendable {
         return workers
     }
 
+    // MARK: History
+
+    /// Compares the source with what was read from it before, and begins anew when that was asked for or is the policy.
+    ///
+    /// - Returns: the epoch of the history that is followed.
+    private func checkHistory() async throws -> Int {
+        let watermarks = try await store.watermarks(source: options.sourceName)
+        let position = HistoryDecision.position(of: watermarks.values)
+        let bounds = try await source.bounds(verifying: position)
+        try await lookAtSource()
+        if try await !judge(bounds, position: position) {
+            standing.withLock { _ = $0.ailments.insert(.otherHistory) }
+        }
+        return known.withLock { $0?.epoch ?? 0 }
+    }
+
+    private func lookAtSource() async throws {
+        let record = try await store.source(options.sourceName)
+        known.withLock { $0 = record }
+    }
+
+    /// Decides whether the source still has the history that was read, and notes it in the serving database.
+    ///
+    /// - Returns: whether changes may be staged from it.
+    private func judge(_ bounds: SourceBounds, position: SourcePosition?) async throws -> Bool {
+        let name = options.sourceName
+        let known = known.withLock { $0 }
+        if known?.isResyncRequested == true {
+            logger.warning("reading all tables of \(name) anew, as was asked for")
+            try await store.startOver(source: name, identity: bounds.identity)
+            throw HistoryBegunAnew()
+        }
+        switch HistoryDecision.next(source: name, known: known, position: position, bounds: bounds) {
+        case .same(let isProven):
+            // A mismatch stays until the position is found again: that the log has grown proves nothing.
+            if known?.mismatch != nil, !isProven { return false }
+            if known?.mismatch != nil {
+                logger.info("the source has the history again that was read from it")
+            }
+            if known?.mismatch != nil || known?.identity != bounds.identity {
+                try await store.recordSource(name, identity: bounds.identity, mismatch: nil)
+                try await lookAtSource()
+            }
+            return true
+        case .other(let sentence):
+            if options.onGap == .snapshot {
+                logger.warning("\(sentence)")
+                logger.warning("reading all tables of \(name) anew, as CDC_ON_GAP=snapshot asks for")
+                try await store.startOver(source: name, identity: bounds.identity)
+                throw HistoryBegunAnew()
+            }
+            if known?.mismatch != sentence {
+                // Told once, though the end of the log in it may move.
+                if known?.mismatch == nil { logger.error("\(sentence)") }
+                try await store.recordSource(name, identity: bounds.identity, mismatch: sentence)
+                try await lookAtSource()
+            }
+            return false
+        }
+    }
+
+    /// Tells the source how far this pipeline has read; nothing to one that is not the source that was read.
+    private func acknowledge(_ captures: [Capture], _ watermarks: [String: Watermark]) async throws {
+        guard standing.withLock({ !$0.ailments.contains(.otherHistory) }) else { return }
+        let lsns = captures.map { ($0.instance, watermarks[$0.instance]?.lastIngestedLSN ?? .zero) }
+        try await source.acknowledge(
+            SourceReader(
+                id: try await store.servingID(), watermarks: Dictionary(lsns, uniquingKeysWith: { first, _ in first })))
+    }
+
+    /// Takes up what other processes have asked for, and wakes the projections for it.
+    private func lookForRequests(_ watermarks: Watch<[String: Watermark]>) async throws {
+        do {
+            try await lookAtSource()
+            let present = try await store.watermarks(source: options.sourceName)
+            watermarks.update { known in
+                // Where the watermark has moved since, the request may have been met.
+                for (instance, watermark) in present
+                where known[instance]?.lastIngestedLSN == watermark.lastIngestedLSN {
+                    known[instance]?.isResyncRequested = watermark.isResyncRequested
+                }
+            }
+        } catch let error as TidemarkError where error.isConflict {
+            throw error
+        } catch {
+            // What keeps the serving database from answering is the other loops' to tell.
+            try Task.checkCancellation()
+            logger.debug("requests could not be looked for", metadata: ["error": "\(error)"])
+        }
+    }
+
     // MARK: Loops
 
-    private func poll(into bounds: Watch<SourceBounds?>, captures: [Capture]) async throws {
+    private func poll(
+        into bounds: Watch<SourceBounds?>, captures: [Capture], watermarks: Watch<[String: Watermark]>
+    ) async throws {
         var backoff = Backoff()
         while true {
             if backoff.isOver(at: .now) {
                 do {
-                    let latest = try await source.bounds()
+                    let position = HistoryDecision.position(of: watermarks.value.values)
+                    let latest = try await source.bounds(verifying: position)
                     observe(.polled(latest))
                     if backoff.succeeded() {
                         logger.info("the source answers again")
                         standing.withLock { _ = $0.ailments.remove(.unreachable) }
                     }
-                    bounds.set(latest)
+                    if try await judge(latest, position: position) {
+                        standing.withLock { _ = $0.ailments.remove(.otherHistory) }
+                        bounds.set(latest)
+                    } else {
+                        standing.withLock { standing in
+                            standing.ailments.insert(.otherHistory)
+                            for capture in captures where standing.failures[capture.instance] == nil {
+                                standing.shown(as: .otherHistory, by: capture.instance)
+                            }
+                        }
+                    }
+                } catch let error as HistoryBegunAnew {
+                    throw error
                 } catch {
                     try Task.checkCancellation()
                     switch backoff.failed(with: error, at: .now) {
@@ -260,10 +386,13 @@ public final class Pipeline: Sendable {
         }
     }
 
-    private func maintain() async throws {
+    private func maintain(_ captures: [Capture], watermarks: Watch<[String: Watermark]>) async throws {
         while true {
             do {
-                if let done = try await source.maintain() { logger.info("\(done)") }
+                try await acknowledge(captures, watermarks.value)
+                // What another history has past its retention is not for this pipeline to purge.
+                let isTrusted = standing.withLock { !$0.ailments.contains(.otherHistory) }
+                if isTrusted, let done = try await source.maintain() { logger.info("\(done)") }
             } catch {
                 try Task.checkCancellation()
                 logger.warning("the source's upkeep failed", metadata: ["error": "\(error)"])
@@ -305,7 +434,7 @@ public final class Pipeline: Sendable {
             guard let bounds, backoff.isOver(at: .now) else { continue }
             var before = standing.withLock { $0.failures[instance] }
             do {
-                while let watermark = watermarks.value[instance]?.lastIngestedLSN,
+                while let watermark = watermarks.value[instance],
                     let step = try await finishing({ try await ingestor.step(after: watermark, bounds: bounds) })
                 {
                     let now = Timestamp.now()
@@ -443,10 +572,15 @@ public final class Pipeline: Sendable {
     }
 }
 
+/// Another history of the source has begun: everything made from the former one has to go.
+private struct HistoryBegunAnew: Error {}
+
 extension Watermark {
     fileprivate mutating func moved(to step: Ingestor.Step, at now: Timestamp) {
         lastIngestedLSN = step.watermark
         completeFrom = step.completeFrom ?? completeFrom
+        // The step that published a table that was read anew is one that changes this.
+        if step.completeFrom != nil { isResyncRequested = false }
         lastCommitTime = step.commitTime
         rowsIngested += step.rows
         status = .ok

@@ -53,7 +53,7 @@ public struct Verifier: Sendable {
         let catalog = try await source.catalog().carried
         let replica = try await Replica(
             directory: nil, memoryLimit: memoryLimit, captures: catalog.captures, store: store,
-            watermarks: try await store.watermarks(source: sourceName), logger: logger)
+            watermarks: try await store.watermarks(source: sourceName), epoch: 0, logger: logger)
         self.replica = replica
         captures = catalog.captures.filter { replica.captures[$0.instance] != nil }
         refused = catalog.refused + replica.refused

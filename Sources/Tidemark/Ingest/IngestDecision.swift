@@ -38,8 +38,10 @@ public enum IngestDecision: Sendable, Equatable {
     ///   - bounds: how far the source's log goes and what it still holds.
     ///   - beginning: matters while the watermark is zero or below the min LSN.
     ///   - onGap: what a watermark below the min LSN leads to.
+    ///   - isResyncRequested: whether an operator asked for the table to be read anew.
     public static func next(
-        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning, onGap: GapPolicy
+        capture: String, watermark: LSN, bounds: SourceBounds, beginning: Beginning, onGap: GapPolicy,
+        isResyncRequested: Bool = false
     ) -> IngestDecision {
         guard let own = bounds.captures[capture] else {
             return .stop(
@@ -49,18 +51,27 @@ public enum IngestDecision: Sendable, Equatable {
         // Nothing captured yet, or all of it purged: there is no log to compare with.
         guard bounds.maxLSN > .zero || watermark == .zero, let minLSN = own.minLSN else { return .idle }
         if watermark > bounds.maxLSN {
-            return .stop(.sourceBehind(capture: capture, watermark: watermark, maxLSN: bounds.maxLSN))
+            // Seen before by `HistoryDecision`, unless the bounds were not asked about this position.
+            return .stop(
+                .otherHistory(
+                    """
+                    capture \(capture) has a watermark of \(watermark), beyond the source's max LSN \(bounds.maxLSN): the \
+                    source was put back from a backup or is another database. \(TidemarkError.historyRemedy)
+                    """))
         }
         let isGap = watermark > .zero && watermark < minLSN
-        if isGap, onGap == .stop { return .stop(.gap(capture: capture, watermark: watermark, minLSN: minLSN)) }
-        guard isGap || watermark == .zero else {
+        if isGap, onGap == .stop, !isResyncRequested {
+            return .stop(.gap(capture: capture, watermark: watermark, minLSN: minLSN))
+        }
+        let isReadAnew = isGap || isResyncRequested && watermark > .zero
+        guard isReadAnew || watermark == .zero else {
             return watermark == bounds.maxLSN ? .idle : read(after: watermark, from: watermark, bounds)
         }
         // What the log tells up to here is in the table's rows already, and they are staged beyond the watermark.
-        let here = max(bounds.maxLSN, minLSN, .first)
+        let here = max(bounds.maxLSN, minLSN, watermark.next)
         switch beginning {
         case .unknown:
-            return isGap ? .snapshot(at: here) : .inspect
+            return isReadAnew ? .snapshot(at: here) : .inspect
         case .complete:
             // A watermark below the min LSN would be a gap.
             return bounds.maxLSN < max(minLSN, .first) ? .idle : read(after: .zero, from: .zero, bounds)

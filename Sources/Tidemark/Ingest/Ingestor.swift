@@ -28,6 +28,7 @@ public final class Ingestor: Sendable {
     private let store: any ServingStore
     private let maxRows: Int
     private let replica: Replica?
+    private let onGap: GapPolicy
     private let logger: Logger
     private let beginning = Mutex(Beginning.unknown)
     /// The end of a window whose commit may have taken place although its answer was lost.
@@ -45,10 +46,11 @@ public final class Ingestor: Sendable {
     ///   - capture: the capture to ingest.
     ///   - sourceName: `SOURCE_NAME`, the first part of the watermark's key.
     ///   - maxRows: changes in a window at most, but for one transaction larger than that.
-    ///   - replica: shows the staged state when the table is read anew after a gap; with `nil` a gap stops the capture.
+    ///   - replica: shows the staged state when the table is read anew; without one that is an error.
+    ///   - onGap: what a gap leads to.
     public init(
         capture: Capture, sourceName: String, source: any ChangeSource, store: any ServingStore, maxRows: Int,
-        replica: Replica? = nil, logger: Logger
+        replica: Replica? = nil, onGap: GapPolicy = .stop, logger: Logger
     ) {
         self.capture = capture
         self.sourceName = sourceName
@@ -56,20 +58,22 @@ public final class Ingestor: Sendable {
         self.store = store
         self.maxRows = maxRows
         self.replica = replica
+        self.onGap = onGap
         self.logger = logger
     }
 
     /// Stages one window after `watermark`; `nil` when there is nothing to be published now.
     ///
-    /// - Throws: `TidemarkError.gap`, `.sourceBehind`, `.value`, `.conflict`, or what the databases threw.
+    /// - Throws: `TidemarkError.gap`, `.otherHistory`, `.value`, `.conflict`, or what the databases threw.
     ///   The watermark has not moved then.
-    public func step(after watermark: LSN, bounds: SourceBounds) async throws -> Step? {
+    public func step(after watermark: Watermark, bounds: SourceBounds) async throws -> Step? {
         if let step = try await settle() { return step }
+        let position = HistoryDecision.position(of: [watermark])
         while true {
             let beginning = try await state(bounds: bounds)
             switch IngestDecision.next(
-                capture: capture.instance, watermark: watermark, bounds: bounds, beginning: beginning,
-                onGap: replica == nil ? .stop : .snapshot)
+                capture: capture.instance, watermark: watermark.lastIngestedLSN, bounds: bounds, beginning: beginning,
+                onGap: onGap, isResyncRequested: watermark.isResyncRequested)
             {
             case .idle:
                 return nil
@@ -81,9 +85,23 @@ public final class Ingestor: Sendable {
             case .snapshot(let lsn):
                 try await snapshot(at: lsn, after: watermark)
             case .read(let window, let from, let isBounded):
-                return try await read(window, from: from, isBounded: isBounded, bounds: bounds)
+                do {
+                    return try await read(
+                        window, from: from, expecting: position, isBounded: isBounded, bounds: bounds)
+                } catch TidemarkError.gap where window.after == .zero {
+                    // Changes were purged after the log was found to be complete. It is looked at again.
+                    continue
+                }
             }
         }
+    }
+
+    /// The same from a watermark of which only the LSN is known.
+    package func step(after lsn: LSN, bounds: SourceBounds) async throws -> Step? {
+        try await step(
+            after: Watermark(
+                lastIngestedLSN: lsn, lastCommitTime: nil, rowsIngested: 0, status: .ok, lastError: nil,
+                updatedAt: .now()), bounds: bounds)
     }
 
     /// Finds out how an attempt ended whose answer was lost; `nil` when it did not take place, or there is none.
@@ -110,10 +128,13 @@ public final class Ingestor: Sendable {
 
     /// Stages what the table's rows tell. Read while the table is written to, they are not the table at one moment; they
     /// are once the changes up to the end of the read have been applied to them.
-    private func snapshot(at lsn: LSN, after watermark: LSN) async throws {
+    private func snapshot(at lsn: LSN, after present: Watermark) async throws {
+        let watermark = present.lastIngestedLSN
         let place: Logger.Metadata = ["capture": "\(capture.instance)"]
         if watermark == .zero {
             logger.info("reading the rows older than change data capture", metadata: place)
+        } else if present.isResyncRequested {
+            logger.info("reading the table anew, as was asked for", metadata: place)
         } else {
             logger.warning(
                 "changes after \(watermark) may have been purged before they were read; reading the table anew",
@@ -121,7 +142,11 @@ public final class Ingestor: Sendable {
         }
         let rows = try await source.rows(of: capture, blockRows: Self.blockRows)
         let staged: Int
-        if watermark > .zero, let replica {
+        if watermark > .zero {
+            guard let replica else {
+                throw TidemarkError.unavailable(
+                    "the table of \(capture.instance) cannot be read anew without a replica to compare it with")
+            }
             staged = try await GapSnapshot(capture: capture, replica: replica).differences(
                 between: watermark, and: rows, at: lsn
             ) { differences in
@@ -140,8 +165,9 @@ public final class Ingestor: Sendable {
             """, metadata: place)
     }
 
+    /// - Parameter position: the watermark's, which the log must still hold.
     private func read(
-        _ window: LSNWindow, from: LSN, isBounded: Bool, bounds: SourceBounds
+        _ window: LSNWindow, from: LSN, expecting position: SourcePosition?, isBounded: Bool, bounds: SourceBounds
     ) async throws -> Step {
         do {
             let end =
@@ -149,8 +175,10 @@ public final class Ingestor: Sendable {
                 ? try await source.windowEnd(
                     of: capture, after: window.after, upTo: window.through, maxRows: maxRows) : window.through
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
+            let last = commitTime.map { SourcePosition(lsn: end, commitTime: $0) }
             let reader = try await source.changes(
-                of: capture, in: LSNWindow(after: window.after, through: end), blockRows: Self.blockRows)
+                of: capture, in: LSNWindow(after: window.after, through: end),
+                expecting: [position, last].compactMap(\.self), blockRows: Self.blockRows)
             let snapshot: Int? = beginning.withLock { beginning in
                 if case .staged(_, let rows, _) = beginning { rows } else { nil }
             }

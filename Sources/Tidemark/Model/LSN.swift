@@ -45,6 +45,9 @@ public struct LSN: Hashable, Sendable {
         self.init(high: high, low: low)
     }
 
+    /// The least LSN above this one.
+    public var next: LSN { low == .max ? LSN(high: high + 1, low: 0) : LSN(high: high, low: low + 1) }
+
     /// Calls `body` with the 10 bytes of the binary form.
     @inlinable
     public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {

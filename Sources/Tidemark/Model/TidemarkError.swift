@@ -8,8 +8,8 @@ public enum TidemarkError: Error, Sendable, Equatable {
     case conflict(String)
     /// Changes between the watermark and the capture's min LSN may have been purged.
     case gap(capture: String, watermark: LSN, minLSN: LSN)
-    /// The watermark lies beyond the source's log: the source was restored or is another database.
-    case sourceBehind(capture: String, watermark: LSN, maxLSN: LSN)
+    /// The source is another one than was read before, or has another history; the sentence has the remedy.
+    case otherHistory(String)
     /// A projection's definition or result is wrong.
     case projection(name: String, reason: String)
     /// The database failed in a way that passes: a lost connection, a deadlock, a time-out, throttling. The
@@ -21,6 +21,32 @@ public enum TidemarkError: Error, Sendable, Equatable {
     case configuration(String)
 }
 
+extension TidemarkError {
+    /// What an operator does about a source with another history.
+    static let historyRemedy = """
+        Nothing is read from it until you answer: point SOURCE_DSN at the right source, or run `tidemark resync`, which \
+        has all tables read anew and every projection built from them (CDC_ON_GAP=snapshot does so by itself)
+        """
+
+    /// A position that was read is not in the log any more as it was.
+    package static func lost(_ position: SourcePosition, in database: DatabaseLabel) -> TidemarkError {
+        .otherHistory(
+            """
+            the log of \(database) no longer has LSN \(position.lsn), committed at \(position.commitTime), as it was read: \
+            it was put back from a backup or is another database. \(historyRemedy)
+            """)
+    }
+
+    /// Changes of `capture` are staged under another source's name.
+    public static func stagedUnder(_ other: String, instead source: String, capture: String) -> TidemarkError {
+        .configuration(
+            """
+            SOURCE_NAME is \(source), and the changes of \(capture) in this serving database were staged under the name \
+            \(other): set SOURCE_NAME=\(other), or point SERVING_DSN at another serving database
+            """)
+    }
+}
+
 extension TidemarkError: CustomStringConvertible {
     public var description: String {
         switch self {
@@ -28,19 +54,13 @@ extension TidemarkError: CustomStringConvertible {
             // A row of the source table itself has no LSN.
             "\(table).\(column)\(lsn == .zero ? "" : " at LSN \(lsn)"): \(reason)"
         case .schema(let message), .conflict(let message), .transient(let message), .unavailable(let message),
-            .configuration(let message):
+            .configuration(let message), .otherHistory(let message):
             message
         case .gap(let capture, let watermark, let minLSN):
             """
             capture \(capture) has a gap: its watermark \(watermark) is below the source's min LSN \(minLSN), so \
-            changes between them may have been purged by CDC retention. Set CDC_ON_GAP=snapshot, which reads the table \
-            anew and goes on from there, and raise the CDC retention
-            """
-        case .sourceBehind(let capture, let watermark, let maxLSN):
-            """
-            capture \(capture) has a watermark of \(watermark), beyond the source's max LSN \(maxLSN): the source was \
-            restored from a backup or is another database. Point SOURCE_DSN at the right source, or start over with an \
-            empty serving database
+            changes between them may have been purged by CDC retention. Run `tidemark resync \(capture)`, which has the \
+            table read anew and goes on from there (CDC_ON_GAP=snapshot does so by itself), and raise the CDC retention
             """
         case .projection(let name, let reason):
             "projection \(name): \(reason)"

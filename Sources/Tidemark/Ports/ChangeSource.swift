@@ -7,11 +7,14 @@ public protocol ChangeSource: Sendable {
     /// - Throws: `TidemarkError.unavailable` when change data capture is off, or hidden from the login.
     func catalog() async throws -> SourceCatalog
 
-    /// Where the log stands, for all captures in one cheap round trip.
+    /// Where the log stands, for all captures in one cheap round trip, and what the source is.
     ///
     /// Every transaction committed before the call has an LSN at or below `maxLSN`, unless the source was
     /// too busy to close the log position just now; then a later call shows it.
-    func bounds() async throws -> SourceBounds
+    ///
+    /// - Parameter position: one that was read before; `SourceBounds.finding` says, of the same moment as the rest, what
+    ///   became of it.
+    func bounds(verifying position: SourcePosition?) async throws -> SourceBounds
 
     /// The end of the next window of `capture`: a transaction boundary in `(after, upTo]`.
     ///
@@ -28,10 +31,16 @@ public protocol ChangeSource: Sendable {
 
     /// Opens a reader over the changes of `capture` in `window`, ordered by `(lsn, command_id, seqval, op)`.
     ///
-    /// - Parameter blockRows: rows in a block at most; memory is bounded by it, not by the window.
-    /// - Throws: `TidemarkError.value` from the reader when a value does not fit its column's type.
-    func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
-        -> any BlockReader<ChangeBatch>
+    /// A window that begins at `LSN.zero` tells of every row: the changes of a capture that `isComplete`.
+    ///
+    /// - Parameters:
+    ///   - positions: what the log must hold just so, in the snapshot the changes are read in.
+    ///   - blockRows: rows in a block at most; memory is bounded by it, not by the window.
+    /// - Throws: here or from the reader, `TidemarkError.gap` when changes of the window may have been purged,
+    ///   `.otherHistory` when one of the positions is not in the log as it was read, `.value` when a value does not fit
+    ///   its column's type.
+    func changes(of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int)
+        async throws -> any BlockReader<ChangeBatch>
 
     /// Whether replaying the changes of `capture` from the first one gives the whole table: nothing was purged, and
     /// every row the table holds has a change. May be costly: asked once, when a capture is first seen.
@@ -46,6 +55,10 @@ public protocol ChangeSource: Sendable {
     /// Whether every transaction committed before `mark` has an LSN at or below `bounds.maxLSN`.
     func hasPassed(_ mark: SourceMark, bounds: SourceBounds) async throws -> Bool
 
+    /// Notes how far a pipeline has read, so that the source keeps what it has not. Called before the first read, and
+    /// every now and then.
+    func acknowledge(_ reader: SourceReader) async throws
+
     /// Periodic upkeep the source needs from the pipeline, such as purging changes past their retention.
     ///
     /// Returns a sentence for the log when something was done.
@@ -57,6 +70,19 @@ public protocol ChangeSource: Sendable {
 }
 
 extension ChangeSource {
+    /// Where the log stands.
+    public func bounds() async throws -> SourceBounds { try await bounds(verifying: nil) }
+
+    /// The changes of a window, whatever the log was before.
+    public func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
+        -> any BlockReader<ChangeBatch>
+    {
+        try await changes(of: capture, in: window, expecting: [], blockRows: blockRows)
+    }
+
+    /// The source keeps changes for its retention, whoever has read them.
+    public func acknowledge(_ reader: SourceReader) async throws {}
+
     /// None is needed.
     public func maintain() async throws -> String? { nil }
 
@@ -135,11 +161,20 @@ public struct SourceBounds: Sendable, Equatable {
     public var maxCommitTime: Timestamp?
     /// By capture instance: what its change table still holds.
     public var captures: [String: CaptureBounds]
+    /// What the source is.
+    public var identity: SourceIdentity
+    /// What became of the position that was asked about.
+    public var finding: PositionFinding
 
-    public init(maxLSN: LSN, maxCommitTime: Timestamp?, captures: [String: CaptureBounds]) {
+    public init(
+        maxLSN: LSN, maxCommitTime: Timestamp?, captures: [String: CaptureBounds],
+        identity: SourceIdentity = SourceIdentity(), finding: PositionFinding = .unasked
+    ) {
         self.maxLSN = maxLSN
         self.maxCommitTime = maxCommitTime
         self.captures = captures
+        self.identity = identity
+        self.finding = finding
     }
 }
 
@@ -150,6 +185,19 @@ public struct CaptureBounds: Sendable, Equatable {
     public var minLSN: LSN?
 
     public init(minLSN: LSN?) { self.minLSN = minLSN }
+}
+
+/// A pipeline that reads a source.
+public struct SourceReader: Sendable, Equatable {
+    /// The serving database's id, by which the source tells pipelines apart.
+    public var id: String
+    /// Its watermarks, by capture instance.
+    public var watermarks: [String: LSN]
+
+    public init(id: String, watermarks: [String: LSN]) {
+        self.id = id
+        self.watermarks = watermarks
+    }
 }
 
 /// A moment in a source's log, in whatever terms the source knows it at once. Only its source can read it.

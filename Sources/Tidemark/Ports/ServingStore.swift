@@ -17,11 +17,33 @@ public protocol ServingStore: Sendable {
     ///   the process dies, however it dies.
     func acquireLease() async throws -> (any PipelineLease)?
 
+    // MARK: Sources
+
+    /// What is known of a source; `nil` before its first start.
+    func source(_ name: String) async throws -> SourceRecord?
+
+    /// Notes what a source says it is, and whether it still has the history that was read from it.
+    ///
+    /// - Parameter mismatch: why it has not. Every capture of the source is an ERROR with that sentence then, and until
+    ///   it is noted as `nil` nothing is staged from the source: `ingest`, `advance` and `stageSnapshot` throw
+    ///   `TidemarkError.otherHistory`.
+    func recordSource(_ name: String, identity: SourceIdentity, mismatch: String?) async throws
+
+    /// Begins a source's history anew, in one transaction: its captures are at `LSN.zero` again, and projections that
+    /// have consumed any of them have no checkpoint. Their tables stay as they are until they are built.
+    func startOver(source: String, identity: SourceIdentity) async throws
+
+    /// Asks the pipeline that holds the lease to read a table anew; all of the source's when `capture` is `nil`.
+    ///
+    /// - Returns: whether there is such a capture, or source.
+    func requestResync(source: String, capture: String?) async throws -> Bool
+
     // MARK: Staging
 
     /// Creates the staging table of `capture` and its watermark at `LSN.zero` when they are missing.
     ///
-    /// - Throws: `TidemarkError.schema` when a staging table with other columns or types is there.
+    /// - Throws: `TidemarkError.schema` when a staging table with other columns or types is there, `.configuration` when
+    ///   changes are staged in it under another source's name.
     func prepareStaging(for capture: Capture, source: String) async throws
 
     /// Stages what a read of the source's table tells, in place of whatever is staged beyond `watermark`; a large table
@@ -42,8 +64,11 @@ public protocol ServingStore: Sendable {
     /// `window.after` to `window.through`, in one transaction. Sets the capture's status to OK.
     ///
     /// - Parameter snapshot: how many changes of the window `stageSnapshot` has staged, if it has: they count as ingested
-    ///   from now on, and the capture is complete from the window's end.
+    ///   from now on, the capture is complete from the window's end, and a resync that was asked for is done.
     /// - Returns: the number of changes written.
+    ///
+    /// A watermark that leaves `LSN.zero` begins the capture: what projections consumed of it before is void, and they
+    /// are to be built in full (status INIT).
     func ingest(
         _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
         from reader: any BlockReader<ChangeBatch>
@@ -130,12 +155,15 @@ public struct Watermark: Sendable, Equatable {
     public var rowsIngested: Int
     public var status: Status
     public var lastError: String?
+    /// Whether an operator asked for the table to be read anew.
+    public var isResyncRequested: Bool
     public var updatedAt: Timestamp
 
     public init(
         lastIngestedLSN: LSN, completeFrom: LSN = .zero, lastCommitTime: Timestamp?, rowsIngested: Int,
-        status: Status, lastError: String?, updatedAt: Timestamp
+        status: Status, lastError: String?, isResyncRequested: Bool = false, updatedAt: Timestamp
     ) {
+        self.isResyncRequested = isResyncRequested
         self.lastIngestedLSN = lastIngestedLSN
         self.completeFrom = completeFrom
         self.lastCommitTime = lastCommitTime

@@ -29,13 +29,17 @@ public enum ProjectionDecision: Sendable, Equatable {
     ///   - cutoff: MIN(watermark) over those captures.
     ///   - completeFrom: the LSN from which on staging shows all of them.
     ///   - replicaBase: the oldest LSN the replica can still show, MAX(base LSN) over those captures.
+    ///   - furthest: MAX(watermark) over those captures: what the cutoff reaches once none lags.
     public static func next(
         name: String, state: ProjectionState?, definitionHash: String, captures: Set<String>, cutoff: LSN,
-        completeFrom: LSN, replicaBase: LSN
+        completeFrom: LSN, replicaBase: LSN, furthest: LSN
     ) -> ProjectionDecision {
         guard cutoff > .zero else { return .idle }
         func build(_ reason: BuildReason) -> ProjectionDecision {
-            let earliest = max(replicaBase, completeFrom)
+            // Readers have seen the table at `shown`, and see no earlier state unless there will be no later one:
+            // the watermarks were reset under it.
+            let shown = state?.checkpoints.values.max() ?? .zero
+            let earliest = max(replicaBase, completeFrom, shown <= furthest ? shown : .zero)
             return cutoff < earliest ? .wait(until: earliest) : .build(asOf: cutoff, reason: reason)
         }
         guard let state, let checkpoint = state.checkpoints.values.min(), state.asOfLSN != nil else {
@@ -58,6 +62,11 @@ public enum ProjectionDecision: Sendable, Equatable {
         if cutoff < completeFrom { return .wait(until: completeFrom) }
         if checkpoint < replicaBase { return build(.checkpointTooOld) }
         return .advance(from: checkpoint, to: cutoff)
+    }
+
+    /// MAX(watermark) over a projection's captures.
+    public static func furthest(of captures: some Sequence<String>, watermarks: [String: Watermark]) -> LSN {
+        captures.compactMap { watermarks[$0]?.lastIngestedLSN }.max() ?? .zero
     }
 
     /// The LSN from which on staging shows all of a projection's captures: MAX(complete from) over them.

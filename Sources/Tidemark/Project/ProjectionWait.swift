@@ -38,12 +38,12 @@ public enum ProjectionWait: Sendable, Equatable {
             return .nothingIngested(missing)
         }
         let last = holders { $0 == cutoff }
-        let furthest = captures.compactMap { watermarks[$0]?.lastIngestedLSN }.max() ?? cutoff
+        let furthest = ProjectionDecision.furthest(of: captures, watermarks: watermarks)
         let failed = cutoff < furthest ? last.filter(\.hasFailed) : []
         switch ProjectionDecision.next(
             name: name, state: state, definitionHash: definitionHash ?? state?.definitionHash ?? "", captures: captures,
             cutoff: cutoff, completeFrom: ProjectionDecision.completeFrom(of: captures, watermarks: watermarks),
-            replicaBase: replicaBase)
+            replicaBase: replicaBase, furthest: furthest)
         {
         case .wait(let until):
             return .heldBack(by: last, at: cutoff, until: until)
@@ -51,7 +51,8 @@ public enum ProjectionWait: Sendable, Equatable {
             // What the others are at may be all the replica can still show; it is not known here.
             return .heldBack(by: failed.isEmpty ? last : failed, at: cutoff, until: furthest)
         case .build, .advance:
-            return .due(cutoff)
+            // A step that failed is told of by its error.
+            return state?.status == .error ? nil : .due(cutoff)
         case .idle, .confirm, .stop:
             return failed.isEmpty ? nil : .heldBack(by: failed, at: cutoff, until: furthest)
         }

@@ -78,11 +78,13 @@ public struct ProjectionWorker: Sendable {
         let name = engine.definition.name
         guard let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks) else { return nil }
         let state = try await store.projection(name)
+        let replicaBase = await replica.baseLSN(of: engine.instances)
         let decision = ProjectionDecision.next(
             name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
             cutoff: cutoff.lsn,
             completeFrom: ProjectionDecision.completeFrom(of: engine.instances, watermarks: watermarks),
-            replicaBase: await replica.baseLSN(of: engine.instances))
+            replicaBase: replicaBase,
+            furthest: ProjectionDecision.furthest(of: engine.instances, watermarks: watermarks))
 
         switch decision {
         case .idle:
@@ -93,7 +95,7 @@ public struct ProjectionWorker: Sendable {
         case .wait(let lsn):
             let reason = ProjectionWait.reason(
                 name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
-                watermarks: watermarks, replicaBase: await replica.baseLSN(of: engine.instances))
+                watermarks: watermarks, replicaBase: replicaBase)
             logger.debug(
                 "waiting for the cutoff to reach what can be shown",
                 metadata: ["lsn": "\(lsn)", "because": "\(reason.map { "\($0)" } ?? "")"])

@@ -79,29 +79,30 @@ public actor Replica {
     ///   - memoryLimit: DuckDB's `memory_limit`, e.g. `1GB`; beyond it DuckDB spills to the directory.
     ///   - store: where staged changes come from.
     ///   - watermarks: how far staging goes, by capture instance.
+    ///   - epoch: counts the histories of the source; a replica of an earlier one is made anew.
     /// - Throws: `TidemarkError.unavailable` when another process uses the directory.
     public init(
         directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
-        watermarks: [String: Watermark], logger: Logger
+        watermarks: [String: Watermark], epoch: Int, logger: Logger
     ) async throws {
         try await self.init(
             directory: directory, memoryLimit: memoryLimit, captures: captures, store: store, watermarks: watermarks,
-            foldLimits: FoldLimits(), logger: logger)
+            epoch: epoch, foldLimits: FoldLimits(), logger: logger)
     }
 
     /// The same with limits of its own, for tests that fold after a few changes.
     package init(
         directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
-        watermarks: [String: Watermark], foldLimits: FoldLimits, logger: Logger
+        watermarks: [String: Watermark], epoch: Int = 0, foldLimits: FoldLimits, logger: Logger
     ) async throws {
         self.foldLimits = foldLimits
         self.store = store
         self.logger = logger
-        let servingID = try await store.servingID()
+        let origin = "\(try await store.servingID()) \(epoch)"
         let contents: Contents
         (database, contents) = try await ThreadExecutor(name: "replica.open").run {
             try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger) { database in
-                try Self.reconcile(database, captures: captures, servingID: servingID)
+                try Self.reconcile(database, captures: captures, origin: origin)
             }
         }
         positions = contents.positions
@@ -359,7 +360,7 @@ public actor Replica {
     ///
     /// - Throws: `DuckDBError` about the file as a whole. What DuckDB says against one capture's tables concerns that
     ///   capture alone.
-    private static func reconcile(_ database: Database, captures: [Capture], servingID: String) throws -> Contents {
+    private static func reconcile(_ database: Database, captures: [Capture], origin: String) throws -> Contents {
         let connection = try database.connect()
         defer { connection.close() }
         try connection.transaction {
@@ -373,12 +374,12 @@ public actor Replica {
                 );
                 """)
             let origins = try connection.query("SELECT serving_id FROM replica.origin").rows()
-            if origins != [[.string(servingID)]] {
+            if origins != [[.string(origin)]] {
                 try connection.execute(
                     """
                     DELETE FROM replica.positions;
                     DELETE FROM replica.origin;
-                    INSERT INTO replica.origin VALUES (\(SQLText.literal(servingID)));
+                    INSERT INTO replica.origin VALUES (\(SQLText.literal(origin)));
                     """)
             }
         }

@@ -81,7 +81,8 @@ struct RebuildCommand: AsyncParsableCommand {
         let captures = catalog.captures
         let replica = try await Replica(
             directory: settings.pipelineOptions.stateDirectory, memoryLimit: settings.duckDBMemoryLimit,
-            captures: captures, store: databases.serving, watermarks: watermarks, logger: logger)
+            captures: captures, store: databases.serving, watermarks: watermarks,
+            epoch: try await databases.serving.source(settings.sourceName)?.epoch ?? 0, logger: logger)
         // The replica keeps what the other projections need for their next step.
         for (name, state) in try await databases.serving.projections() {
             guard let checkpoint = state.checkpoints.values.min() else { continue }

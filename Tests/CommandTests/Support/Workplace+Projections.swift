@@ -46,7 +46,15 @@ extension Workplace {
     func servingRows(_ sql: String) throws -> [String] {
         try connect("data/serving.db").read { db in
             try Row.fetchAll(db, sql: sql).map { row in
-                row.databaseValues.map { String.fromDatabaseValue($0) ?? "NULL" }.joined(separator: "|")
+                row.databaseValues.map { value in
+                    switch value.storage {
+                    case .null: "NULL"
+                    case .int64(let number): "\(number)"
+                    case .double(let number): "\(number)"
+                    case .string(let text): text
+                    case .blob(let data): data.map { String($0, radix: 16) }.joined(separator: " ")
+                    }
+                }.joined(separator: "|")
             }
         }
     }
