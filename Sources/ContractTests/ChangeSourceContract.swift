@@ -120,6 +120,38 @@ public enum ChangeSourceContract {
             #expect(try await fixture.source.commitTime(of: bounds.maxLSN) == bounds.maxCommitTime)
             #expect(try await fixture.source.commitTime(of: .zero) == nil)
         },
+        Clause("a position is found as it was read; one at another time, or beyond the log, is not") { fixture in
+            var positions: [SourcePosition] = []
+            for id in 1...3 {
+                try await fixture.transaction([insert(id)])
+                let bounds = try await fixture.source.bounds()
+                positions.append(
+                    SourcePosition(lsn: bounds.maxLSN, commitTime: try #require(bounds.maxCommitTime)))
+            }
+            let orders = try await fixture.orders()
+            let window = LSNWindow(after: positions[0].lsn, through: positions[2].lsn)
+            for position in positions {
+                #expect(try await fixture.source.bounds(verifying: position).finding == .kept)
+            }
+            let kept = try await fixture.source.changes(
+                of: orders, in: window, expecting: positions, blockRows: 100
+            ).blocks().flatMap(\.readable)
+            #expect(kept.count == 2)
+            #expect(try await fixture.source.bounds().finding == .unasked)
+
+            var other = positions[1]
+            other.commitTime = Timestamp(microseconds: other.commitTime.microseconds - 1_234_000)
+            let found = try await fixture.source.bounds(verifying: other).finding
+            #expect(found == .replaced(by: positions[1].commitTime))
+            let far = SourcePosition(lsn: LSN(high: .max, low: 0), commitTime: .now())
+            #expect(try await fixture.source.bounds(verifying: far).finding == .beyond)
+            for wrong in [other, far] {
+                await #expect(throws: TidemarkError.self) {
+                    _ = try await fixture.source.changes(of: orders, in: window, expecting: [wrong], blockRows: 100)
+                        .blocks()
+                }
+            }
+        },
     ]
 
     private static let windows: [Clause] = [

@@ -27,11 +27,11 @@ extension ServingFixture {
 public enum ServingStoreContract {
     public typealias Clause = ContractClause<any ServingFixture>
 
-    public static let clauses: [Clause] = setup + staging + projections + everyType
+    public static let clauses: [Clause] = setup + sources + staging + projections + everyType
 
     // MARK: What the clauses work on
 
-    private static let source = "source1"
+    static let source = "source1"
 
     static let capture = Capture(
         instance: "dbo_things", table: "things",
@@ -50,7 +50,7 @@ public enum ServingStoreContract {
         key: ["id"])
 
     static func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
-    private static func window(_ after: UInt64, _ through: UInt64) -> LSNWindow {
+    static func window(_ after: UInt64, _ through: UInt64) -> LSNWindow {
         LSNWindow(after: lsn(after), through: lsn(through))
     }
 
@@ -108,19 +108,19 @@ public enum ServingStoreContract {
         for value in values { column.append(value) }
     }
 
-    private static func prepared(_ fixture: any ServingFixture) async throws -> any ServingStore {
+    static func prepared(_ fixture: any ServingFixture) async throws -> any ServingStore {
         try await fixture.store.prepareStaging(for: capture, source: source)
         return fixture.store
     }
 
-    private static func ingest(_ store: any ServingStore, _ lsns: ClosedRange<UInt64>) async throws {
+    static func ingest(_ store: any ServingStore, _ lsns: ClosedRange<UInt64>) async throws {
         _ = try await store.ingest(
             capture, source: source, window: window(lsns.lowerBound - 1, lsns.upperBound), commitTime: nil,
             from: ListReader([changes(lsns)]))
     }
 
     /// An ingest of a window that begins before its first change.
-    private static func ingest(
+    static func ingest(
         _ store: any ServingStore, first: UInt64, _ lsns: ClosedRange<UInt64>, snapshot: Int? = nil
     ) async throws {
         _ = try await store.ingest(
@@ -129,7 +129,7 @@ public enum ServingStoreContract {
     }
 
     /// Rows of the source table that hold nothing but an id, as inserts at one LSN.
-    private static func snapshot(_ ids: ClosedRange<UInt64>, at number: UInt64) -> ChangeBatch {
+    static func snapshot(_ ids: ClosedRange<UInt64>, at number: UInt64) -> ChangeBatch {
         ChangeBatch(snapshot: RowBatch(columns: changes(ids).columns), at: lsn(number), firstRow: Int(ids.lowerBound))
     }
 
@@ -142,16 +142,16 @@ public enum ServingStoreContract {
             of: capture, source: source, after: lsn(watermark), from: ListReader(blocks, failure: failure))
     }
 
-    private static func staged(_ store: any ServingStore, _ window: LSNWindow) async throws -> [ChangeBatch] {
+    static func staged(_ store: any ServingStore, _ window: LSNWindow) async throws -> [ChangeBatch] {
         try await store.staged(capture, in: window, blockRows: 100).blocks()
     }
 
-    private static func watermark(_ store: any ServingStore) async throws -> Watermark {
+    static func watermark(_ store: any ServingStore) async throws -> Watermark {
         try #require(try await store.watermarks(source: source)[capture.instance])
     }
 
     /// Whether `body` throws an error of the kind `isExpected` recognises.
-    private static func expect(
+    static func expect(
         _ isExpected: @escaping (TidemarkError) -> Bool, sourceLocation: SourceLocation = #_sourceLocation,
         _ body: () async throws -> Void
     ) async {
@@ -389,7 +389,7 @@ public enum ServingStoreContract {
 
     // MARK: Projections
 
-    private static let table = ProjectionTable(
+    static let table = ProjectionTable(
         projection: "totals",
         columns: [
             Column(name: "region", type: .string, isNullable: false),
@@ -402,9 +402,9 @@ public enum ServingStoreContract {
         ProjectionTable(projection: projection, columns: [Column(name: "region", type: .string)], key: ["region"])
     }
 
-    private typealias Total = (region: String?, day: Int32, total: Int128?)
+    typealias Total = (region: String?, day: Int32, total: Int128?)
 
-    private static func rows(_ totals: [Total], keysOnly: Bool = false) -> RowBatch {
+    static func rows(_ totals: [Total], keysOnly: Bool = false) -> RowBatch {
         var batch = RowBatch(columns: keysOnly ? table.keyColumns : table.columns)
         for total in totals {
             if let region = total.region { batch.columns[0].append(region) } else { batch.columns[0].appendNull() }
@@ -415,12 +415,13 @@ public enum ServingStoreContract {
         return batch
     }
 
-    private static func build(
-        _ store: any ServingStore, _ totals: [Total], replacing: ProjectionState? = nil, at: UInt64 = 10
+    static func build(
+        _ store: any ServingStore, _ totals: [Total], replacing: ProjectionState? = nil, at: UInt64 = 10,
+        captures: [String] = ["dbo_a", "dbo_b"]
     ) async throws {
         let build = ProjectionBuild(
             table: table, replacing: replacing, asOf: lsn(at), asOfTime: Timestamp(microseconds: 1_000_000),
-            captures: ["dbo_a", "dbo_b"], definitionHash: "abc")
+            captures: captures, definitionHash: "abc")
         let count = try await store.build(build, rows: ListReader(totals.map { rows([$0]) }))
         #expect(count == totals.count)
     }
@@ -435,7 +436,7 @@ public enum ServingStoreContract {
             changes: ProjectionChanges(deletes: [rows(deletes, keysOnly: true)], upserts: [rows(upserts)]))
     }
 
-    private static func read(_ store: any ServingStore) async throws -> (ProjectionState, [[String?]]) {
+    static func read(_ store: any ServingStore) async throws -> (ProjectionState, [[String?]]) {
         let (state, reader) = try await store.readProjection("totals", columns: table.columns, blockRows: 2)
         let rows = try reader.blocks().flatMap(\.readable)
         return (state, rows.sorted { "\($0)" < "\($1)" })

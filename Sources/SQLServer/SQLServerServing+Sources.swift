@@ -53,7 +53,8 @@ extension SQLServerServing {
             VALUES (?, ?, 0, ?, 0, ?)
             """,
             [
-                .string(name), .string(mismatch == nil ? identity.text : ""), mismatch.map { .string($0) } ?? .null, .time(time),
+                .string(name), .string(mismatch == nil ? identity.text : ""), mismatch.map { .string($0) } ?? .null,
+                .time(time),
             ])
     }
 

@@ -90,7 +90,8 @@ public final class SQLServerServing: ServingStore {
                     completeFrom: row[7].isNull ? .zero : try row[7].controlLSN(),
                     lastCommitTime: try row[2].controlTime(),
                     rowsIngested: Int(row[3].int64 ?? 0), status: try row[4].controlStatus(), lastError: row[6].string,
-                    isResyncRequested: row[8].int64 == 1, updatedAt: try row[5].controlTime() ?? Timestamp(microseconds: 0))
+                    isResyncRequested: row[8].int64 == 1,
+                    updatedAt: try row[5].controlTime() ?? Timestamp(microseconds: 0))
             }
             return watermarks
         }

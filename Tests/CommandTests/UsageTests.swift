@@ -9,7 +9,7 @@ extension Commands {
 
         init() throws { place = try Workplace() }
 
-        static let verbs = ["demo", "run", "bootstrap", "status", "loadgen", "verify", "rebuild"]
+        static let verbs = ["demo", "run", "bootstrap", "status", "loadgen", "verify", "rebuild", "resync"]
 
         @Test("help goes to standard output, teaches with an example, and fits on a terminal of 80 columns")
         func help() async throws {

@@ -373,6 +373,45 @@ struct CaptureTests {
         ) { _ = try await source.embedded.changes(of: capture, in: window, blockRows: 10) }
     }
 
+    @Test("changes purged after the log was found to be complete are a gap for a read from its beginning")
+    func purgedBeginning() async throws {
+        let source = try await SQLiteSource(schema: Self.things)
+        for id in 1...4 {
+            try source.execute("INSERT INTO things VALUES (\(id), 'a')")
+            _ = try await source.embedded.bounds()
+            source.clock.advance(seconds: 60)
+        }
+        let capture = try await source.capture("things")
+        let window = LSNWindow(after: .zero, through: LSN(high: 5, low: 0))
+        #expect(try await source.embedded.isComplete(capture))
+        try await source.embedded.cleanUp(olderThan: source.clock.now)
+        await #expect(throws: TidemarkError.self) {
+            _ = try await source.embedded.changes(of: capture, in: window, blockRows: 10)
+        }
+    }
+
+    @Test("cleanup keeps what a pipeline has not read, until there is more of it than may wait")
+    func unread() async throws {
+        let source = try await SQLiteSource(schema: "\(Self.things);\(Self.codes)")
+        for id in 1...4 {
+            try source.execute("INSERT INTO things VALUES (\(id), 'a')")
+            _ = try await source.embedded.bounds()
+            source.clock.advance(seconds: 60)
+        }
+        let read = { (lsn: UInt64) in
+            SourceReader(id: "serving", watermarks: ["dbo_things": LSN(high: lsn, low: 0), "dbo_codes": .zero])
+        }
+        try await source.embedded.acknowledge(read(0))
+        #expect(try await source.embedded.cleanUp(olderThan: source.clock.now) == 0)
+        try await source.embedded.acknowledge(read(3))
+        // The position that was read stays, and its commit time with it.
+        #expect(try await source.embedded.cleanUp(olderThan: source.clock.now) == 1)
+        #expect(try await source.log("things").count == 3)
+        try source.execute("UPDATE cdc_jobs SET max_unread_changes = 2")
+        #expect(try await source.embedded.cleanUp(olderThan: source.clock.now) == 2)
+        #expect(try await source.log("things") == ["2(4, a)"])
+    }
+
     @Test("many changes are purged in batches, and capture goes on")
     func largeCleanup() async throws {
         let source = try await SQLiteSource(schema: Self.things)

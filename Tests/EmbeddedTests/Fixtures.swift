@@ -92,10 +92,16 @@ final class SQLiteSource: SourceFixture {
         try #require(try await embedded.captures().first { $0.table == table })
     }
 
-    /// All changes of a table up to now.
+    /// All changes of a table that are left.
     func changes(_ table: String) async throws -> [ReadableChange] {
-        let window = LSNWindow(after: .zero, through: try await embedded.bounds().maxLSN)
-        return try await embedded.changes(of: capture(table), in: window, blockRows: 100).blocks()
+        let capture = try await capture(table)
+        let bounds = try await embedded.bounds()
+        let isComplete = try await embedded.isComplete(capture)
+        let first = bounds.captures[capture.instance]?.minLSN ?? .zero
+        let after = isComplete ? .zero : LSN(high: first.high - 1, low: 0)
+        return try await embedded.changes(
+            of: capture, in: LSNWindow(after: after, through: bounds.maxLSN), blockRows: 100
+        ).blocks()
             .flatMap(\.readable)
     }
 

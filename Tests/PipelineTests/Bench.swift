@@ -163,7 +163,7 @@ final class Bench {
     ) -> Ingestor {
         Ingestor(
             capture: capture, sourceName: Self.sourceName, source: other ?? source, store: store, maxRows: maxRows,
-            replica: replica, logger: Logger(label: "tidemark.test"))
+            replica: replica, onGap: replica == nil ? .stop : .snapshot, logger: Logger(label: "tidemark.test"))
     }
 
     /// One window of one capture.

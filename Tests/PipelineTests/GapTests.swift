@@ -26,6 +26,8 @@ struct GapTests {
     /// Purges all changes but those of the last position.
     private static func purge(_ bench: Bench) async throws {
         _ = try await bench.source.bounds()
+        // As when a pipeline was down for longer than its unread changes may wait.
+        try bench.write("UPDATE cdc_jobs SET max_unread_changes = -1")
         try await bench.source.cleanUp(olderThan: Timestamp(microseconds: .max))
     }
 
@@ -155,7 +157,7 @@ struct GapTests {
 
         try await bench.running(definitions, state: state) {
             try await eventually("it stops") { try bench.status(capture: "orders").first == "ERROR" }
-            #expect(try bench.status(capture: "orders")[1]?.contains("Set CDC_ON_GAP=snapshot") == true)
+            #expect(try bench.status(capture: "orders")[1]?.contains("Run `tidemark resync dbo_orders`") == true)
             #expect(try bench.rows("SELECT 1 FROM proj_orders_latest").count == 4)
         }
         try await bench.running(definitions, state: state, onGap: .snapshot) {
@@ -219,9 +221,12 @@ struct GapTests {
                 open()
             }
         }
-        let end = try await bench.source.bounds().maxLSN
-        for capture in bench.captures {
-            while try await bench.watermark(capture.table) < end { try await ingest(capture) }
+        // A read of a table moves the log's end, which the others have to reach then.
+        while true {
+            let end = try await bench.source.bounds().maxLSN
+            let behind = try await bench.watermarks().filter { $0.value.lastIngestedLSN < end }.keys
+            if behind.isEmpty { break }
+            for capture in bench.captures where behind.contains(capture.instance) { try await ingest(capture) }
         }
         for definition in definitions { while try await bench.project(definition.name) != nil {} }
         try check()
