@@ -47,8 +47,7 @@ public final class Pipeline: Sendable {
     private let standing = Mutex(CaptureStanding())
     /// The captures that are left out.
     private let refusals = Mutex<[RefusedCapture]>([])
-    /// What the serving database knows of the source, as last read or written.
-    private let known = Mutex<SourceRecord?>(nil)
+    private let history: SourceHistory
 
     private struct Control {
         var isStopped = false
@@ -68,6 +67,8 @@ public final class Pipeline: Sendable {
         self.options = options
         self.logger = logger
         self.observe = observe
+        history = SourceHistory(
+            name: options.sourceName, source: source, store: store, onMismatch: options.onGap, logger: logger)
     }
 
     /// Runs until `stop()`.
@@ -253,63 +254,18 @@ public final class Pipeline: Sendable {
 
     // MARK: History
 
-    /// Compares the source with what was read from it before, and begins anew when that was asked for or is the policy.
+    /// Compares the source with what was read from it before.
     ///
     /// - Returns: the epoch of the history that is followed.
     private func checkHistory() async throws -> Int {
+        try await history.refresh()
         let watermarks = try await store.watermarks(source: options.sourceName)
-        let position = HistoryDecision.position(of: watermarks.values)
-        let bounds = try await source.bounds(verifying: position)
-        try await lookAtSource()
-        if try await !judge(bounds, position: position) {
-            standing.withLock { _ = $0.ailments.insert(.otherHistory) }
+        switch try await history.look(watermarks: watermarks) {
+        case .trusted: break
+        case .refused: standing.withLock { _ = $0.ailments.insert(.otherHistory) }
+        case .begunAnew: throw HistoryBegunAnew()
         }
-        return known.withLock { $0?.epoch ?? 0 }
-    }
-
-    private func lookAtSource() async throws {
-        let record = try await store.source(options.sourceName)
-        known.withLock { $0 = record }
-    }
-
-    /// Decides whether the source still has the history that was read, and notes it in the serving database.
-    ///
-    /// - Returns: whether changes may be staged from it.
-    private func judge(_ bounds: SourceBounds, position: SourcePosition?) async throws -> Bool {
-        let name = options.sourceName
-        let known = known.withLock { $0 }
-        if known?.isResyncRequested == true {
-            logger.warning("reading all tables of \(name) anew, as was asked for")
-            try await store.startOver(source: name, identity: bounds.identity)
-            throw HistoryBegunAnew()
-        }
-        switch HistoryDecision.next(source: name, known: known, position: position, bounds: bounds) {
-        case .same(let isProven):
-            // A mismatch stays until the position is found again: that the log has grown proves nothing.
-            if known?.mismatch != nil, !isProven { return false }
-            if known?.mismatch != nil {
-                logger.info("the source has the history again that was read from it")
-            }
-            if known?.mismatch != nil || known?.identity != bounds.identity {
-                try await store.recordSource(name, identity: bounds.identity, mismatch: nil)
-                try await lookAtSource()
-            }
-            return true
-        case .other(let sentence):
-            if options.onGap == .snapshot {
-                logger.warning("\(sentence)")
-                logger.warning("reading all tables of \(name) anew, as CDC_ON_GAP=snapshot asks for")
-                try await store.startOver(source: name, identity: bounds.identity)
-                throw HistoryBegunAnew()
-            }
-            if known?.mismatch != sentence {
-                // Told once, though the end of the log in it may move.
-                if known?.mismatch == nil { logger.error("\(sentence)") }
-                try await store.recordSource(name, identity: bounds.identity, mismatch: sentence)
-                try await lookAtSource()
-            }
-            return false
-        }
+        return history.epoch
     }
 
     /// Tells the source how far this pipeline has read; nothing to one that is not the source that was read.
@@ -324,7 +280,7 @@ public final class Pipeline: Sendable {
     /// Takes up what other processes have asked for, and wakes the projections for it.
     private func lookForRequests(_ watermarks: Watch<[String: Watermark]>) async throws {
         do {
-            try await lookAtSource()
+            try await history.refresh()
             let present = try await store.watermarks(source: options.sourceName)
             watermarks.update { known in
                 // Where the watermark has moved since, the request may have been met.
@@ -351,17 +307,19 @@ public final class Pipeline: Sendable {
         while true {
             if backoff.isOver(at: .now) {
                 do {
-                    let position = HistoryDecision.position(of: watermarks.value.values)
-                    let latest = try await source.bounds(verifying: position)
-                    observe(.polled(latest))
+                    let look = try await history.look(watermarks: watermarks.value)
                     if backoff.succeeded() {
                         logger.info("the source answers again")
                         standing.withLock { _ = $0.ailments.remove(.unreachable) }
                     }
-                    if try await judge(latest, position: position) {
+                    switch look {
+                    case .trusted(let latest):
                         standing.withLock { _ = $0.ailments.remove(.otherHistory) }
+                        observe(.polled(latest))
                         bounds.set(latest)
-                    } else {
+                    case .begunAnew:
+                        throw HistoryBegunAnew()
+                    case .refused:
                         standing.withLock { standing in
                             standing.ailments.insert(.otherHistory)
                             for capture in captures where standing.failures[capture.instance] == nil {
