@@ -329,6 +329,8 @@ public final class Pipeline: Sendable {
                     }
                 } catch let error as HistoryBegunAnew {
                     throw error
+                } catch let error as TidemarkError where error.isConflict {
+                    throw error
                 } catch {
                     try Task.checkCancellation()
                     switch backoff.failed(with: error, at: .now) {
