@@ -244,7 +244,7 @@ public final class EmbeddedSource: ChangeSource {
             let clock = try Self.readBounds(db, path: path).1.maxLSN.clock + 1
             let time = now()
             try Self.closePosition(clock, db, at: time)
-            return SourceMark(lsn: LSN(clock: clock), time: time)
+            return SourceMark(lsn: LSN(clock: clock), time: time, isPosition: true)
         }
     }
 

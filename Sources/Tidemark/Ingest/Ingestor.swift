@@ -39,7 +39,9 @@ public final class Ingestor: Sendable {
         case unknown
         case complete
         case incomplete
-        case staged(at: LSN, rows: Int, until: SourceMark)
+        /// - positions: what the log held when the read began, and where the source can tell, when it ended. A log that
+        ///   no longer has them is not the one of the table that was read.
+        case staged(at: LSN, rows: Int, until: SourceMark, positions: [SourcePosition])
     }
 
     /// - Parameters:
@@ -83,7 +85,7 @@ public final class Ingestor: Sendable {
                 let isComplete = try await source.isComplete(capture)
                 self.beginning.withLock { $0 = isComplete ? .complete : .incomplete }
             case .snapshot(let lsn):
-                try await snapshot(at: lsn, after: watermark)
+                try await snapshot(at: lsn, after: watermark, bounds: bounds)
             case .read(let window, let from, let isBounded):
                 do {
                     return try await read(
@@ -121,14 +123,14 @@ public final class Ingestor: Sendable {
         case .unknown: .unknown
         case .complete: .complete
         case .incomplete: .incomplete
-        case .staged(let lsn, _, let mark):
+        case .staged(let lsn, _, let mark, _):
             .staged(at: lsn, hasPassed: try await source.hasPassed(mark, bounds: bounds))
         }
     }
 
     /// Stages what the table's rows tell. Read while the table is written to, they are not the table at one moment; they
     /// are once the changes up to the end of the read have been applied to them.
-    private func snapshot(at lsn: LSN, after present: Watermark) async throws {
+    private func snapshot(at lsn: LSN, after present: Watermark, bounds: SourceBounds) async throws {
         let watermark = present.lastIngestedLSN
         let place: Logger.Metadata = ["capture": "\(capture.instance)"]
         if watermark == .zero {
@@ -157,7 +159,11 @@ public final class Ingestor: Sendable {
                 of: capture, source: sourceName, after: watermark, from: SnapshotReader(rows, at: lsn))
         }
         let mark = try await source.mark()
-        beginning.withLock { $0 = .staged(at: lsn, rows: staged, until: mark) }
+        let start = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
+        let end = mark.isPosition ? SourcePosition(lsn: mark.lsn, commitTime: mark.time) : nil
+        beginning.withLock {
+            $0 = .staged(at: lsn, rows: staged, until: mark, positions: [start, end].compactMap(\.self))
+        }
         logger.info(
             """
             staged \(staged) \(watermark == .zero ? "rows" : "differences"); they are published once the changes made \
@@ -176,12 +182,15 @@ public final class Ingestor: Sendable {
                     of: capture, after: window.after, upTo: window.through, maxRows: maxRows) : window.through
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
             let last = commitTime.map { SourcePosition(lsn: end, commitTime: $0) }
-            let reader = try await source.changes(
-                of: capture, in: LSNWindow(after: window.after, through: end),
-                expecting: [position, last].compactMap(\.self), blockRows: Self.blockRows)
-            let snapshot: Int? = beginning.withLock { beginning in
-                if case .staged(_, let rows, _) = beginning { rows } else { nil }
+            var snapshot: Int?
+            var positions = [position, last].compactMap(\.self)
+            if case .staged(_, let rows, _, let read) = beginning.withLock({ $0 }) {
+                snapshot = rows
+                positions += read
             }
+            let reader = try await source.changes(
+                of: capture, in: LSNWindow(after: window.after, through: end), expecting: positions,
+                blockRows: Self.blockRows)
             unsettled.withLock { $0 = end }
             let rows = try await store.ingest(
                 capture, source: sourceName, window: LSNWindow(after: from, through: end), commitTime: commitTime,
@@ -198,7 +207,10 @@ public final class Ingestor: Sendable {
             beginning.withLock { beginning in
                 switch beginning {
                 case .staged:
-                    if case TidemarkError.gap = error { beginning = .unknown }
+                    switch error {
+                    case TidemarkError.gap, TidemarkError.otherHistory: beginning = .unknown
+                    default: break
+                    }
                 default:
                     beginning = .unknown
                 }

@@ -204,10 +204,13 @@ public struct SourceReader: Sendable, Equatable {
 public struct SourceMark: Sendable, Equatable {
     public var lsn: LSN
     public var time: Timestamp
+    /// Whether the log holds the mark as a position: committed at `time`, with `lsn`.
+    public var isPosition: Bool
 
-    public init(lsn: LSN, time: Timestamp) {
+    public init(lsn: LSN, time: Timestamp, isPosition: Bool = false) {
         self.lsn = lsn
         self.time = time
+        self.isPosition = isPosition
     }
 }
 
