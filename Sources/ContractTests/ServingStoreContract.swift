@@ -9,6 +9,12 @@ public protocol ServingFixture: Sendable {
     /// Another pipeline's view of the same database.
     func another() async throws -> any ServingStore
 
+    /// Runs SQL as a user of the database does.
+    func execute(_ sql: String) async throws
+
+    /// The columns of the indexes that users have made on a table, by name.
+    func indexedColumns(of table: String) async throws -> [String]
+
     /// Whether text of this database may hold U+0000. Without it the clauses leave that character out.
     var keepsNUL: Bool { get }
 }
@@ -391,6 +397,11 @@ public enum ServingStoreContract {
             Column(name: "total", type: .decimal(precision: 38, scale: 2)),
         ], key: ["region", "day"])
 
+    /// A table of one column.
+    private static func narrow(_ projection: String) -> ProjectionTable {
+        ProjectionTable(projection: projection, columns: [Column(name: "region", type: .string)], key: ["region"])
+    }
+
     typealias Total = (region: String?, day: Int32, total: Int128?)
 
     static func rows(_ totals: [Total], keysOnly: Bool = false) -> RowBatch {
@@ -493,8 +504,7 @@ public enum ServingStoreContract {
         Clause("a rebuild replaces the table, its columns included") { fixture in
             try await build(fixture.store, [("a", 1, 100), ("b", 1, 200)])
             let state = try await fixture.store.projection("totals")
-            let narrow = ProjectionTable(
-                projection: "totals", columns: [Column(name: "region", type: .string)], key: ["region"])
+            let narrow = narrow("totals")
             var batch = RowBatch(columns: narrow.columns)
             batch.columns[0].append("everywhere")
             let build = ProjectionBuild(
@@ -507,6 +517,41 @@ public enum ServingStoreContract {
             #expect(after.checkpoints == ["dbo_a": lsn(20)])
             #expect(after.definitionHash == "def")
             #expect(try reader.blocks().flatMap(\.readable) == [["everywhere"]])
+        },
+        Clause("a build keeps the indexes users made on the table, but for those whose column is gone") { fixture in
+            try await build(fixture.store, [("a", 1, 100)])
+            try await fixture.execute("CREATE INDEX by_day ON proj_totals (day)")
+            try await fixture.execute("CREATE INDEX by_total ON proj_totals (total)")
+            let first = try await fixture.store.projection("totals")
+            try await build(fixture.store, [("a", 1, 200)], replacing: first, at: 11)
+            #expect(try await fixture.indexedColumns(of: "proj_totals") == ["day", "total"])
+
+            let other = ProjectionTable(
+                projection: "totals", columns: Array(table.columns[0...1]) + [Column(name: "note", type: .string)],
+                key: table.key)
+            let second = try await fixture.store.projection("totals")
+            _ = try await fixture.store.build(
+                ProjectionBuild(
+                    table: other, replacing: second, asOf: lsn(12), asOfTime: nil, captures: ["dbo_a"],
+                    definitionHash: "def"),
+                rows: ListReader([]))
+            #expect(try await fixture.indexedColumns(of: "proj_totals") == ["day"])
+        },
+        Clause("a build leaves the tables of all other projections alone, whatever they are named") { fixture in
+            let names = ["totals", "totals__new", "build_totals"]
+            for name in names + names.reversed() {
+                var batch = RowBatch(columns: narrow(name).columns)
+                batch.columns[0].append(name)
+                let build = ProjectionBuild(
+                    table: narrow(name), replacing: try await fixture.store.projection(name), asOf: lsn(20),
+                    asOfTime: nil, captures: ["dbo_a"], definitionHash: "def")
+                _ = try await fixture.store.build(build, rows: ListReader([batch]))
+            }
+            for name in names {
+                let (_, reader) = try await fixture.store.readProjection(
+                    name, columns: narrow(name).columns, blockRows: 10)
+                #expect(try reader.blocks().flatMap(\.readable) == [[name]])
+            }
         },
         Clause("a build on a state that is no longer there is a conflict; the table stays") { fixture in
             try await build(fixture.store, [("a", 1, 100)])

@@ -5,7 +5,7 @@ internal import CDuckDB
 ///     let database = try Database(path: "replica.duckdb", options: ["memory_limit": "1GB"])
 ///     let connection = try database.connect()
 ///
-/// It closes when the last reference to it, a connection's included, is gone. Opening replays the
+/// Its time zone is UTC, whatever the process's is. It closes when the last reference to it, a connection's included, is gone. Opening replays the
 /// write-ahead log and can take long; call it off Swift's cooperative threads (``ThreadExecutor/run(_:)``).
 public final class Database: Sendable {
     /// The version of the linked library, e.g. `v2.0.0`.
@@ -20,7 +20,8 @@ public final class Database: Sendable {
     /// Opens the file at `path`, made when it is missing, or a database in memory when `path` is nil.
     ///
     /// - Parameter options: DuckDB's configuration by name, e.g. `threads`, `memory_limit`, `temp_directory`.
-    /// - Throws: ``DuckDBError/open(path:message:kind:)``, e.g. when another process has the file open.
+    /// - Throws: ``DuckDBError/open(path:message:kind:)``, e.g. when another process has the file open, or when the
+    ///   library has no time zones.
     public init(path: String? = nil, options: [String: String] = [:]) throws {
         let path = path ?? ":memory:"
         var config: duckdb_config?
@@ -41,6 +42,25 @@ public final class Database: Sendable {
         }
         self.path = path
         self.handle = database
+        try useUTC()
+    }
+
+    /// Has every connection count days and hours in UTC and by the Gregorian calendar. DuckDB would take the zone from
+    /// the process (`TZ`), and a query would give other rows on another machine.
+    ///
+    /// - Throws: ``DuckDBError/open(path:message:kind:)`` with a library that has no time zones.
+    private func useUTC() throws {
+        do {
+            // The zone is no option of an opening: DuckDB knows it only once its ICU extension is loaded.
+            try connect().execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL Calendar = 'gregorian'")
+        } catch let error as DuckDBError {
+            throw DuckDBError.open(
+                path: path,
+                message: """
+                    the time zone cannot be set to UTC, which takes a DuckDB library with the ICU extension in it \
+                    (\(error))
+                    """, kind: error.kind)
+        }
     }
 
     deinit {

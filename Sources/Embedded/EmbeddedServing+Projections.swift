@@ -97,10 +97,14 @@ extension EmbeddedServing {
 
     public func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
         let table = build.table
-        let next = "\(table.name)__new"
+        let next = table.buildName
         do {
             try await file.write { db in
                 try Self.requireState(build, db)
+                // Left over by an earlier version, unless another projection's table is called so.
+                if try Self.state(of: table.formerBuildProjection, db) == nil {
+                    try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(table.formerBuildName))")
+                }
                 try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(next))")
                 try db.execute(sql: ServingTables.create(next, ServingTables.projectionColumns(table)))
             }
@@ -149,12 +153,14 @@ extension EmbeddedServing {
     private func swap(_ next: String, _ build: ProjectionBuild, _ count: Int) async throws {
         let name = build.table.projection
         let time = now().description
-        try await file.write { db in
+        let lost = try await file.write { db in
             let present = try Self.requireState(build, db)
             // A rebuild asked for while this one ran stays asked for.
             let asked = present?.status == .initial && build.replacing.map { $0.status != .initial } ?? false
+            let additions = try TableAdditions(of: build.table.name, db)
             try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(build.table.name))")
             try db.execute(sql: "ALTER TABLE \(quoted(next)) RENAME TO \(quoted(build.table.name))")
+            let lost = try additions.make(on: build.table, db)
             try db.execute(
                 sql: "DELETE FROM ctl_projection_checkpoints WHERE projection_name = ?", arguments: [name])
             for capture in Set(build.captures) {
@@ -177,7 +183,9 @@ extension EmbeddedServing {
                     name, asked ? "INIT" : "OK", build.asOf.blob, build.asOfTime?.description, time,
                     build.definitionHash, count,
                 ])
+            return lost
         }
+        for sentence in lost { warn(sentence) }
     }
 
     /// The compare of a build's compare-and-swap. Status and error may have changed: neither says that somebody

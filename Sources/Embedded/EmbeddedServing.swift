@@ -13,14 +13,21 @@ public import Tidemark
 public final class EmbeddedServing: ServingStore {
     let file: SQLiteFile
     let now: @Sendable () -> Timestamp
+    let warn: @Sendable (String) -> Void
 
     /// Opens the file, creating it when it is missing.
     ///
-    /// - Parameter now: the clock for `updated_at`, `built_at` and `ingested_at`.
+    /// - Parameters:
+    ///   - now: the clock for `updated_at`, `built_at` and `ingested_at`.
+    ///   - warn: told, in sentences, of what an operator should know although the work goes on.
     /// - Throws: `TidemarkError.unavailable` when the file cannot be opened or written.
-    public init(path: String, now: @escaping @Sendable () -> Timestamp = { .now() }) throws {
+    public init(
+        path: String, now: @escaping @Sendable () -> Timestamp = { .now() },
+        warn: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws {
         file = try SQLiteFile(path: path, role: "serving")
         self.now = now
+        self.warn = warn
     }
 
     /// Runs statements, as of a bootstrap script, in one transaction.
@@ -54,7 +61,8 @@ public final class EmbeddedServing: ServingStore {
     }
 
     public func acquireLease() async throws -> (any PipelineLease)? {
-        try FileLease(path: file.label.place + ".lock")
+        try file.requireInPlace()
+        return try FileLease(on: file.lock)
     }
 
     // MARK: Staging

@@ -22,26 +22,34 @@ enum SQLiteFailure {
     private static func make(
         code: Int32, message: String, sql: String?, in database: DatabaseLabel
     ) -> any Error {
-        let sentence: String
+        let problem: String
         switch code & 0xff {
         case SQLITE_INTERRUPT:
             return CancellationError()
         case SQLITE_CANTOPEN:
-            sentence = "cannot be opened; check that its directory exists and may be written to"
+            problem = "cannot be opened; check that its directory exists and may be written to"
         case SQLITE_READONLY, SQLITE_PERM, SQLITE_AUTH:
-            sentence = "cannot be written; check the permissions of the file and of its directory"
+            problem = "cannot be written; check the permissions of the file and of its directory"
         case SQLITE_BUSY, SQLITE_LOCKED:
-            sentence = "is locked by another program; end that program's transaction"
+            return TidemarkError.transient(
+                sentence(
+                    "is locked by another program; end that program's transaction", code, message, sql, in: database))
         case SQLITE_FULL:
-            sentence = "cannot grow: the disk is full"
+            problem = "cannot grow: the disk is full"
         case SQLITE_NOTADB:
-            sentence = "is not an SQLite database"
+            problem = "is not an SQLite database"
         case SQLITE_CORRUPT:
-            sentence = "is damaged; restore it from a backup"
+            problem = "is damaged; restore it from a backup"
         default:
-            sentence = "reports an error"
+            problem = "reports an error"
         }
+        return TidemarkError.unavailable(sentence(problem, code, message, sql, in: database))
+    }
+
+    private static func sentence(
+        _ problem: String, _ code: Int32, _ message: String, _ sql: String?, in database: DatabaseLabel
+    ) -> String {
         let statement = sql.map { ", in: \(DatabaseLabel.oneLine($0))" } ?? ""
-        return TidemarkError.unavailable("\(database) \(sentence) (SQLite error \(code): \(message)\(statement))")
+        return "\(database) \(problem) (SQLite error \(code): \(message)\(statement))"
     }
 }

@@ -14,6 +14,8 @@ final class SQLiteFile: Sendable {
     private let isFollowed: Bool
     private let connections: Mutex<Connections>
     private let opening = DispatchQueue(label: "tidemark.sqlite.open")
+    /// Keeps a second pipeline out.
+    let lock: FileLock
     private let patience = Patience()
 
     /// The connections to the file that was at the path when they were opened.
@@ -39,8 +41,8 @@ final class SQLiteFile: Sendable {
     /// Opens the file, creating it when it is missing.
     ///
     /// - Parameter isFollowed: whether another file that takes its place at the path is opened in its stead, as one put
-    ///   back from a backup is.
-    /// - Throws: `TidemarkError.unavailable`
+    ///   back from a backup is. Otherwise it must stay the same one as long as this is in use.
+    /// - Throws: `TidemarkError.unavailable`, `.transient` when it is locked.
     init(path: String, role: String, isFollowed: Bool = false) throws {
         label = DatabaseLabel(role: role, place: path)
         self.isFollowed = isFollowed
@@ -55,12 +57,12 @@ final class SQLiteFile: Sendable {
             throw TidemarkError.unavailable("\(label) cannot be opened: it was removed meanwhile")
         }
         connections = Mutex(Connections(file: file, writer: writer))
+        lock = FileLock(path: path)
     }
 
     private static func openWriter(_ label: DatabaseLabel, _ patience: Patience) throws -> DatabaseQueue {
         var configuration = Configuration()
         configuration.label = "tidemark.\(label.role).writer"
-        configuration.journalMode = .wal
         configuration.foreignKeysEnabled = false
         // Short, even sleeps rather than SQLite's growing ones: under writers without a pause the lock is free
         // only for moments.
@@ -73,6 +75,12 @@ final class SQLiteFile: Sendable {
         do {
             let writer = try DatabaseQueue(path: label.place, configuration: configuration)
             try writer.inDatabase { db in
+                // By hand: GRDB's setting writes to a database whose WAL is empty, and nobody has the lease yet.
+                let mode = try String.fetchOne(db, sql: "PRAGMA journal_mode = WAL")
+                guard mode == "wal" else {
+                    throw TidemarkError.unavailable(
+                        "\(label) cannot be put into WAL mode (it stays in \(mode ?? "none")); keep it on a local disk")
+                }
                 // FULL: a commit is on the disk when it returns, also after a power cut. On the source, a clock
                 // that fell back below a watermark would hand out the same LSNs again, and the changes under
                 // them would be skipped. On the serving side, a watermark is a promise that its changes are kept.
@@ -90,11 +98,38 @@ final class SQLiteFile: Sendable {
         }
     }
 
+    /// What is committed to a file that no path leads to any more is lost, and a new connection would open another one.
+    ///
+    /// - Throws: `TidemarkError.conflict`, which ends the pipeline; the next start opens what is there then.
+    func requireInPlace() throws {
+        try connections.withLock { connections in
+            guard FileIdentity(path: label.place) != connections.file else { return }
+            Self.leaveWAL(of: connections.writer)
+            throw moved
+        }
+    }
+
+    private var moved: TidemarkError {
+        .conflict(
+            """
+            \(label) was moved, removed or replaced while it was in use, so nothing is written to it any more; start again \
+            when the file is the right one
+            """)
+    }
+
+    /// Has a connection leave the WAL in place when it closes: by now the name is the new file's.
+    private static func leaveWAL(of writer: DatabaseQueue) {
+        writer.unsafeReentrantWrite { db in
+            var isPersistent: Int32 = 1
+            _ = sqlite3_file_control(db.sqliteConnection, nil, SQLITE_FCNTL_PERSIST_WAL, &isPersistent)
+        }
+    }
+
     /// Opens the file that is at the path now, when it is another one.
     ///
     /// - Throws: `TidemarkError.unavailable` when there is none.
     private func follow() throws {
-        guard isFollowed else { return }
+        guard isFollowed else { return try requireInPlace() }
         guard let present = FileIdentity(path: label.place) else {
             throw TidemarkError.unavailable(
                 "\(label) is not there any more: put it back, or point the DSN at where it is now")
@@ -102,11 +137,7 @@ final class SQLiteFile: Sendable {
         try connections.withLock { connections in
             guard connections.file != present else { return }
             let writer = try Self.openWriter(label, patience)
-            // The former connection leaves the WAL in place when it closes: by now the name is the new file's.
-            connections.writer.unsafeReentrantWrite { db in
-                var isPersistent: Int32 = 1
-                _ = sqlite3_file_control(db.sqliteConnection, nil, SQLITE_FCNTL_PERSIST_WAL, &isPersistent)
-            }
+            Self.leaveWAL(of: connections.writer)
             connections = Connections(
                 file: present, writer: writer, generation: connections.generation + 1)
         }

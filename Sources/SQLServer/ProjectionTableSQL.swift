@@ -14,7 +14,7 @@ struct ProjectionTableSQL: Sendable {
 
     var name: String { servingTable(table.name) }
     /// The name of the table a build fills.
-    var nextName: String { "\(table.name)__new" }
+    var nextName: String { table.buildName }
     var next: String { servingTable(nextName) }
     var columns: [String] { table.columns.map(\.name) }
 

@@ -193,6 +193,11 @@ extension SQLServerServing {
             let shape = try await database.transaction { connection in
                 try Self.requireState(build, connection)
                 let shape = sql.shape(like: try ServingTableShape.read(build.table.name, connection))
+                // Left over by an earlier version, unless another projection's table is called so.
+                let other = build.table.formerBuildProjection
+                if try Self.states(of: other, connection)[other] == nil {
+                    try connection.execute("DROP TABLE IF EXISTS \(servingTable(build.table.formerBuildName))")
+                }
                 try connection.execute("DROP TABLE IF EXISTS \(sql.next)")
                 try connection.execute(sql.create(shape))
                 return shape
@@ -209,6 +214,7 @@ extension SQLServerServing {
                         count += batch.count
                     }
                     try Self.keyed(build.table) { _ = try connection.execute(sql.addKey(to: sql.next)) }
+                    try carryOver(to: sql, connection)
                     return count
                 }
             }
@@ -224,7 +230,8 @@ extension SQLServerServing {
     /// Makes the projection's table what the new one is.
     ///
     /// A table that fits is changed row by row, in place: its indexes, permissions and statistics stay, and with
-    /// READ_COMMITTED_SNAPSHOT no reader waits. Any other is dropped, and the new one gets its name.
+    /// READ_COMMITTED_SNAPSHOT no reader waits. Any other is dropped, and the new one gets its name; `carryOver` has
+    /// given it what it could.
     private func publish(_ build: ProjectionBuild, _ sql: ProjectionTableSQL, _ count: Int) async throws {
         let name = build.table.projection
         let time = now()

@@ -15,7 +15,7 @@ public final class SQLServerServing: ServingStore {
     let database: SQLServerDatabase
     let now: @Sendable () -> Timestamp
     private let scripts: [(name: String, text: String)]
-    private let warn: @Sendable (String) -> Void
+    let warn: @Sendable (String) -> Void
     let shapes = ServingTableShapes()
     private let hasJSON = Mutex<SQLServerBulkInsert.JSONSupport?>(nil)
 

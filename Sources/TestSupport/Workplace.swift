@@ -73,9 +73,11 @@ package final class Workplace: Sendable {
         for folder in ["", "/tmp", "/logs"] {
             try FileManager.default.createDirectory(atPath: path + folder, withIntermediateDirectories: true)
         }
+        // The zone of the tests is the zone of what they run: `.ci/run` chooses one.
+        let zone = ProcessInfo.processInfo.environment["TZ"].map { ["TZ": $0] } ?? [:]
         self.environment = [
             "POLL_INTERVAL": "50ms", "PROJECTION_INTERVAL": "50ms", "TMPDIR": path + "/tmp",
-        ].merging(environment) { $1 }
+        ].merging(zone) { $1 }.merging(environment) { $1 }
     }
 
     /// A workplace whose databases are bootstrapped.
@@ -214,6 +216,7 @@ package struct Status: Decodable {
         package let rowsWritten: Int
         package let builtAt: String?
         package let lastError: String?
+        package let waiting: String?
     }
 
     package let source: String

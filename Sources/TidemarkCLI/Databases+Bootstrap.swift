@@ -22,7 +22,7 @@ extension Databases {
                 try SQLServerDatabase(dsn, role: "source"),
                 options: .init(excludedColumns: settings.excludedColumns, logger: logger))
         }
-        let catalog = try await source.catalog()
+        let catalog = try await source.catalog().carried
         let captures = catalog.captures
         for refused in catalog.refused { say("source: left out: \(refused.reason)") }
         guard !captures.isEmpty else {

@@ -36,7 +36,8 @@ struct Databases: Sendable {
     private static func serving(_ dsn: DSN, logger: Logger) throws -> any ServingStore {
         switch dsn {
         case .sqlite(let path):
-            try EmbeddedServing(path: existing(path, role: "serving", setting: .servingDSN))
+            try EmbeddedServing(
+                path: existing(path, role: "serving", setting: .servingDSN), warn: { logger.warning("\($0)") })
         case .sqlServer(let dsn):
             SQLServerServing(
                 try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables,

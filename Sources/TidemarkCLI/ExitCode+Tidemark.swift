@@ -11,7 +11,7 @@ extension ExitCode {
     static let databaseUnavailable = ExitCode(69)
     /// 70 (`EX_SOFTWARE`): anything else that went wrong.
     static let internalError = ExitCode(70)
-    /// 75 (`EX_TEMPFAIL`): another pipeline works on this serving database.
+    /// 75 (`EX_TEMPFAIL`): another pipeline works on this serving database, or its file was exchanged.
     static let leaseHeld = ExitCode(75)
     /// 78 (`EX_CONFIG`): a setting or a projection's definition is wrong.
     static let configuration = ExitCode(78)

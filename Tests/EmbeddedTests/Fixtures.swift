@@ -141,4 +141,18 @@ final class SQLiteServing: ServingFixture {
     }
 
     func another() async throws -> any ServingStore { try EmbeddedServing(path: path) }
+
+    func execute(_ sql: String) async throws { try await embedded.execute(script: sql) }
+
+    func indexedColumns(of table: String) async throws -> [String] {
+        try await DatabaseQueue(path: path).read { db in
+            try String.fetchAll(
+                db,
+                sql: """
+                    SELECT c.name FROM pragma_index_list(?) AS i JOIN pragma_index_info(i.name) AS c
+                    WHERE i.origin = 'c' ORDER BY c.name
+                    """,
+                arguments: [table])
+        }
+    }
 }

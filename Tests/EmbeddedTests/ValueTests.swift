@@ -116,7 +116,7 @@ struct ValueTests {
     func buildLeftovers() async throws {
         let serving = try await SQLiteServing()
         try await serving.embedded.execute(
-            script: "CREATE TABLE proj_p__new (other TEXT); INSERT INTO proj_p__new VALUES ('x')")
+            script: "CREATE TABLE ctl_build_p (other TEXT); INSERT INTO ctl_build_p VALUES ('x')")
         let table = ProjectionTable(
             projection: "p", columns: [Tidemark.Column(name: "id", type: .int64)], key: ["id"])
         var rows = RowBatch(columns: table.columns)
@@ -130,7 +130,7 @@ struct ValueTests {
         }
         let plain = try DatabaseQueue(path: serving.path)
         #expect(try await plain.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM report") } == 50_000)
-        #expect(try await plain.read { try !$0.tableExists("proj_p__new") })
+        #expect(try await plain.read { try !$0.tableExists("ctl_build_p") })
     }
 
     @Test("a value SQLite cannot hold is refused, not changed")

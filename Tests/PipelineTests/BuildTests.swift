@@ -148,7 +148,7 @@ struct BuildTests {
             table: table, replacing: nil, asOf: asOf, asOfTime: nil, captures: ["dbo_orders"], definitionHash: "abc")
         let building = Task { try await serving.build(build, rows: consumer) }
         try await eventually("the build has begun") {
-            try bench.rows("SELECT 1 FROM sqlite_schema WHERE name = 'proj_slow__new'").count == 1
+            try bench.rows("SELECT 1 FROM sqlite_schema WHERE name = 'ctl_build_slow'").count == 1
         }
         let source = bench.source
         let capture = try #require(bench.captures.first { $0.table == "customers" })

@@ -212,6 +212,11 @@ private struct WriterFixture: ServingFixture {
     var keepsNUL: Bool { !serving.database.isBabelfish }
 
     func another() async throws -> any ServingStore { try Self.make(serving) }
+    func execute(_ sql: String) async throws { try await serving.execute(sql) }
+
+    func indexedColumns(of table: String) async throws -> [String] {
+        try await serving.rows(SQLServerServingFixture.indexedColumnsSQL(table)).compactMap { $0[0].string }
+    }
 
     private static func make(_ serving: Deployment) throws -> SQLServerServing {
         SQLServerServing(try serving.pipeline(), scripts: try ServingServer.scripts())

@@ -239,7 +239,7 @@ private final class Journey: Sendable {
 
     private func forget() throws {
         let connection = try serving.connect()
-        for table in ["stg_cdc_customers", "stg_cdc_orders", "proj_orders_latest", "proj_orders_latest__new"] {
+        for table in ["stg_cdc_customers", "stg_cdc_orders", "proj_orders_latest", "ctl_build_orders_latest"] {
             try connection.execute("DROP TABLE IF EXISTS dbo.\(table)")
         }
         for table in ["ingestion_watermarks", "projection_checkpoints", "projection_metadata"] {

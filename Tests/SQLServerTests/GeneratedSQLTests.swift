@@ -74,7 +74,30 @@ struct GeneratedSQLTests {
         return [
             sql.create(sql.shape(like: nil)), sql.addKey(to: sql.next), sql.makeTemporary("#rows", columns.map(\.name)),
             sql.delete(keysIn: "#rows"), sql.delete(keysNotIn: "#rows"), sql.insert(from: "#rows"),
-        ] + sql.swap + [sql.update(from: "#rows")].compactMap { $0 }
+        ] + sql.swap + [sql.update(from: "#rows")].compactMap { $0 } + additions(sql)
+            + [
+                TableAdditions.indexesSQL, TableAdditions.permissionsSQL, TableAdditions.showsPermissionsSQL,
+                TableAdditions.triggersSQL,
+            ]
+    }
+
+    private static func additions(_ sql: ProjectionTableSQL) -> [String] {
+        typealias Index = TableAdditions.Index
+        typealias Permission = TableAdditions.Permission
+        return TableAdditions(
+            indexes: [
+                Index(
+                    name: "by-order", isUnique: true,
+                    key: [.init(column: "order"), .init(column: "c1", isDescending: true)],
+                    included: ["a-b c"], filter: "([c2]>(1))"),
+                Index(name: "columns", isColumnstore: true, key: [.init(column: "c3")]),
+            ],
+            permissions: [
+                Permission(state: "GRANT", name: "SELECT", grantee: "reader-1", column: "a-b c"),
+                Permission(state: "DENY", name: "UPDATE", grantee: "public"),
+                Permission(state: "GRANT_WITH_GRANT_OPTION", name: "VIEW DEFINITION", grantee: "lead"),
+            ]
+        ).statements(on: sql).compactMap(\.sql)
     }
 
     @Test("parses, whatever the columns are named and of whatever type they are")

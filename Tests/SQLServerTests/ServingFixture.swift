@@ -91,6 +91,19 @@ final class SQLServerServingFixture: ServingFixture {
 
     func execute(_ sql: String) throws { try connect().execute(sql) }
 
+    static func indexedColumnsSQL(_ table: String) -> String {
+        """
+        SELECT c.name FROM sys.indexes AS i
+        JOIN sys.index_columns AS ic ON ic.object_id = i.object_id AND ic.index_id = i.index_id
+        JOIN sys.columns AS c ON c.object_id = ic.object_id AND c.column_id = ic.column_id
+        WHERE i.object_id = OBJECT_ID(N'dbo.\(table)') AND i.is_primary_key = 0 ORDER BY c.name
+        """
+    }
+
+    func indexedColumns(of table: String) throws -> [String] {
+        try rows(Self.indexedColumnsSQL(table)).compactMap { $0[0].string }
+    }
+
     func rows(_ sql: String) throws -> [[Value]] { try connect().query(sql).rows() }
 
     func count(_ table: String) throws -> Int {

@@ -300,7 +300,7 @@ struct ServingTests {
             #expect(indexes == [[.int(2)]])
             let shape = try #require(try ServingTableShape.read("proj_texts", fixture.connect()))
             #expect(shape.columns[1].type.description == "nvarchar(70)")
-            #expect(try fixture.rows("SELECT OBJECT_ID(N'proj_texts__new')") == [[.null]])
+            #expect(try fixture.rows("SELECT OBJECT_ID(N'ctl_build_texts')") == [[.null]])
             await #expect(throws: TidemarkError.self) {
                 try await Self.build(store, [("a", String(repeating: "x", count: 71), nil, 1)], at: 13)
             }

@@ -285,4 +285,6 @@ private struct FarServing: ServingFixture {
     var keepsNUL: Bool { near.keepsNUL }
 
     func another() async throws -> any ServingStore { try near.store(through: port) }
+    func execute(_ sql: String) async throws { try near.execute(sql) }
+    func indexedColumns(of table: String) async throws -> [String] { try near.indexedColumns(of: table) }
 }

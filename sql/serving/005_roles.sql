@@ -38,8 +38,8 @@ BEGIN
     PRINT N'created role tidemark_viewer';
 END;
 
--- proj_* and ctl_*. Granted on the schema, as a grant on a table would be lost when the projection is built anew
--- and its table swapped; staging, which holds the source's rows as they were, is taken out below.
+-- proj_* and ctl_*. Granted on the schema, as a grant on a table goes with it when the projection's columns change,
+-- unless the pipeline's login may see and give it; staging, which holds the source's rows as they were, is taken out below.
 GRANT SELECT ON SCHEMA::dbo TO tidemark_viewer;
 
 DECLARE @statement nvarchar(max);

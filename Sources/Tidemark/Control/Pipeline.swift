@@ -45,6 +45,8 @@ public final class Pipeline: Sendable {
     private let observe: @Sendable (PipelineEvent) -> Void
     private let control = Mutex(Control())
     private let standing = Mutex(CaptureStanding())
+    /// The captures that are left out.
+    private let refusals = Mutex<[RefusedCapture]>([])
     private let history: SourceHistory
 
     private struct Control {
@@ -103,6 +105,9 @@ public final class Pipeline: Sendable {
     private func work() async throws {
         let lease = try await waitForLease()
         defer { lease.release() }
+        // Nothing is written before the lease is held. Safe to repeat: control tables that a later version adds are
+        // made here too.
+        try await patiently { try await self.store.bootstrap() }
         while true {
             do {
                 try await follow()
@@ -117,17 +122,19 @@ public final class Pipeline: Sendable {
     ///
     /// - Throws: `HistoryBegunAnew` when another one has begun.
     private func follow() async throws {
-        let captures = try await patiently { try await self.prepareCaptures() }
+        let prepared = try await patiently { try await self.prepareCaptures() }
         let epoch = try await patiently { try await self.checkHistory() }
         let watermarks = Watch(
             try await patiently { try await self.store.watermarks(source: self.options.sourceName) })
         // Before the source's upkeep may purge anything that has not been read.
-        try await patiently { try await self.acknowledge(captures, watermarks.value) }
+        try await patiently { try await self.acknowledge(prepared, watermarks.value) }
         let replica = try await patiently {
             try await Replica(
-                directory: self.options.stateDirectory, memoryLimit: self.options.memoryLimit, captures: captures,
+                directory: self.options.stateDirectory, memoryLimit: self.options.memoryLimit, captures: prepared,
                 store: self.store, watermarks: watermarks.value, epoch: epoch, logger: self.logger)
         }
+        for refused in replica.refused { await refuse(refused) }
+        let captures = prepared.filter { replica.captures[$0.instance] != nil }
         let workers = try await patiently {
             try await self.prepareWorkers(captures: captures, replica: replica, watermarks: watermarks.value)
         }
@@ -192,14 +199,14 @@ public final class Pipeline: Sendable {
     /// The captures whose staging is in order. One that is not is recorded as failed, and left out, as is one that the
     /// source refuses.
     private func prepareCaptures() async throws -> [Capture] {
-        let catalog = try await source.catalog()
-        for refused in catalog.refused {
-            await report(refused.reason, capture: refused.instance)
-        }
+        let catalog = try await source.catalog().carried
+        refusals.withLock { $0 = [] }
+        for refused in catalog.refused { await refuse(refused) }
         var ready: [Capture] = []
         for capture in catalog.captures {
             do {
-                if let other = ready.first(where: { $0.table == capture.table }) {
+                let name = ReservedName.folded(capture.table)
+                if let other = ready.first(where: { ReservedName.folded($0.table) == name }) {
                     throw TidemarkError.schema(
                         """
                         captures \(other.instance) and \(capture.instance) are both of a table named \(capture.table), and would \
@@ -208,13 +215,19 @@ public final class Pipeline: Sendable {
                 }
                 try await store.prepareStaging(for: capture, source: options.sourceName)
                 ready.append(capture)
-            } catch let error as TidemarkError where !error.isTransient {
+            } catch let error as TidemarkError where !error.isTransient && !error.isConflict {
                 // A setting that is wrong is wrong for all of them.
                 if case .configuration = error { throw error }
-                await report(error, capture: capture.instance)
+                await refuse(RefusedCapture(instance: capture.instance, table: capture.table, reason: error))
             }
         }
         return ready
+    }
+
+    /// Leaves a capture out, and keeps the reason for the projections that read it.
+    private func refuse(_ capture: RefusedCapture) async {
+        refusals.withLock { $0.append(capture) }
+        await report(capture.reason, capture: capture.instance)
     }
 
     /// The projections whose definitions are in order. One that is not is recorded as failed, and left out.
@@ -225,13 +238,14 @@ public final class Pipeline: Sendable {
         for definition in definitions {
             do {
                 let session = try await replica.makeSession(name: definition.name)
-                let engine = try await ProjectionEngine(definition: definition, captures: captures, session: session)
+                let engine = try await ProjectionEngine(
+                    definition: definition, captures: captures, refused: refusals.withLock { $0 }, session: session)
                 var logger = logger
                 logger[metadataKey: "projection"] = "\(definition.name)"
                 let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: logger)
                 try await worker.pin(watermarks: watermarks)
                 workers.append(worker)
-            } catch let error as TidemarkError where !error.isTransient {
+            } catch let error as TidemarkError where !error.isTransient && !error.isConflict {
                 await report(error, projection: definition.name)
             }
         }
@@ -275,6 +289,8 @@ public final class Pipeline: Sendable {
                     known[instance]?.isResyncRequested = watermark.isResyncRequested
                 }
             }
+        } catch let error as TidemarkError where error.isConflict {
+            throw error
         } catch {
             // What keeps the serving database from answering is the other loops' to tell.
             try Task.checkCancellation()
@@ -312,6 +328,8 @@ public final class Pipeline: Sendable {
                         }
                     }
                 } catch let error as HistoryBegunAnew {
+                    throw error
+                } catch let error as TidemarkError where error.isConflict {
                     throw error
                 } catch {
                     try Task.checkCancellation()
@@ -421,18 +439,17 @@ public final class Pipeline: Sendable {
 
     private func project(_ worker: ProjectionWorker, watermarks: Watch<[String: Watermark]>) async throws {
         let definition = worker.engine.definition
-        let interval = definition.interval ?? options.projectionInterval
+        var schedule = ProjectionSchedule(
+            interval: definition.interval ?? options.projectionInterval, heartbeat: Self.heartbeat)
         var backoff = Backoff()
-        var notBefore = ContinuousClock.now
         for await _ in watermarks.values() {
             guard backoff.isOver(at: .now) else { continue }
-            try await Task.sleep(until: notBefore)
-            notBefore = .now + interval
             do {
-                // The latest watermarks, not those of before the sleep.
-                if let step = try await finishing({ try await worker.step(watermarks: watermarks.value) }) {
-                    observe(.projected(name: definition.name, step, at: .now()))
-                }
+                try await wait(for: &schedule, worker)
+                // The latest watermarks, not those of before the wait.
+                let step = try await finishing { try await worker.step(watermarks: watermarks.value) }
+                schedule.ended(step == nil ? .idle : .stepped, at: .now)
+                if let step { observe(.projected(name: definition.name, step, at: .now())) }
                 if backoff.succeeded() {
                     logger.info("projection recovered", metadata: ["projection": "\(definition.name)"])
                 }
@@ -441,6 +458,7 @@ public final class Pipeline: Sendable {
             } catch let error as TidemarkError where error.isConflict {
                 throw error
             } catch {
+                schedule.ended(.failed, at: .now)
                 switch backoff.failed(with: error, at: .now) {
                 case .nothing: break
                 case .warn:
@@ -451,6 +469,21 @@ public final class Pipeline: Sendable {
             }
         }
         try Task.checkCancellation()
+    }
+
+    /// Waits until the projection may be looked at.
+    private func wait(for schedule: inout ProjectionSchedule, _ worker: ProjectionWorker) async throws {
+        while true {
+            switch schedule.next(at: .now) {
+            case .look:
+                return
+            case .ask:
+                if try await worker.isRebuildAsked() { return }
+                schedule.ended(.notAsked, at: .now)
+            case .wait(let instant):
+                try await Task.sleep(until: instant)
+            }
+        }
     }
 
     /// Runs one step to its end even when the loop around it is cancelled meanwhile.

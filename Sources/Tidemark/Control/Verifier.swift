@@ -41,6 +41,7 @@ public struct Verifier: Sendable {
     private let store: any ServingStore
     private let sourceName: String
     private let captures: [Capture]
+    private let refused: [RefusedCapture]
     private let replica: Replica
 
     public init(
@@ -49,10 +50,13 @@ public struct Verifier: Sendable {
         self.source = source
         self.store = store
         self.sourceName = sourceName
-        captures = try await source.captures()
-        replica = try await Replica(
-            directory: nil, memoryLimit: memoryLimit, captures: captures, store: store,
+        let catalog = try await source.catalog().carried
+        let replica = try await Replica(
+            directory: nil, memoryLimit: memoryLimit, captures: catalog.captures, store: store,
             watermarks: try await store.watermarks(source: sourceName), epoch: 0, logger: logger)
+        self.replica = replica
+        captures = catalog.captures.filter { replica.captures[$0.instance] != nil }
+        refused = catalog.refused + replica.refused
     }
 
     /// Checks projections as of where each stands now.
@@ -65,7 +69,8 @@ public struct Verifier: Sendable {
         var engines: [ProjectionEngine] = []
         for definition in definitions {
             let session = try await replica.makeSession(name: definition.name)
-            let engine = try await ProjectionEngine(definition: definition, captures: captures, session: session)
+            let engine = try await ProjectionEngine(
+                definition: definition, captures: captures, refused: refused, session: session)
             guard let state = try await store.projection(definition.name), let asOf = state.asOfLSN else {
                 throw TidemarkError.unavailable(
                     """
@@ -142,24 +147,29 @@ public struct Verifier: Sendable {
         let session = try await replica.makeSession(name: "verify \(capture.table)")
         try await session.run { connection in
             try connection.execute(ReplicaTables(capture).keepState(asOf: watermark, as: "staged"))
-            try connection.createTable("__actual", columns: capture.columns, filledFrom: rows)
+            try connection.createTable(
+                ProjectionDifference.actual, columns: capture.columns, filledFrom: rows)
         }
         let end = try await source.bounds().maxLSN
         let later = try await source.changes(
             of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), blockRows: Ingestor.blockRows)
         return try await session.run { connection in
             let key = SQLText.list(capture.key)
+            let (staged, changed) = (SQLText.temporary("staged"), SQLText.temporary("changed_since"))
+            let (expected, actual) = (
+                SQLText.temporary("expected"), SQLText.temporary(ProjectionDifference.actual)
+            )
             try connection.createTable(
                 "changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
             try connection.execute(
                 """
-                CREATE TEMP TABLE __expected AS SELECT * FROM staged ANTI JOIN changed_since USING (\(key));
-                CREATE OR REPLACE TEMP TABLE __actual AS SELECT * FROM __actual ANTI JOIN changed_since USING (\(key));
+                CREATE TEMP TABLE \(expected) AS SELECT * FROM \(staged) ANTI JOIN \(changed) USING (\(key));
+                CREATE OR REPLACE TEMP TABLE \(actual) AS SELECT * FROM \(actual) ANTI JOIN \(changed) USING (\(key));
                 """)
             let inFlight =
-                try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM changed_since)").int64 ?? 0
+                try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM \(changed))").int64 ?? 0
             let difference = try ProjectionDifference(
-                connection, table: table, expected: "__expected", sample: Self.sampleSize)
+                connection, table: table, expected: expected, sample: Self.sampleSize)
             return (difference, Int(inFlight))
         }
     }

@@ -14,7 +14,7 @@ struct GapSnapshot: Sendable {
         let session = try await replica.makeSession(name: "gap \(capture.table)")
         // In no transaction: an open one would keep the replica's old versions for as long as the table is read.
         try await session.run { [columns = capture.columns] connection in
-            try connection.createTable("__actual", columns: columns, filledFrom: rows)
+            try connection.createTable("actual", columns: columns, filledFrom: rows)
         }
         try await replica.takeIn([capture.instance], upTo: watermark)
 
@@ -53,24 +53,37 @@ struct GapSnapshot: Sendable {
         }
     }
 
-    private static let operation = Column(name: "__op", type: .uint8, isNullable: false)
+    private static let operation = Column(name: ReservedName.operation, type: .uint8, isNullable: false)
 
-    /// Leaves the staged state in `__staged`, and the table's rows that are not so there in `__differing`.
+    private let actual = SQLText.temporary("actual")
+    private let staged = SQLText.temporary("staged")
+    private let differing = SQLText.temporary("differing")
+
+    init(capture: Capture, replica: Replica) {
+        self.capture = capture
+        self.replica = replica
+    }
+
+    /// Leaves the staged state in one temporary table, and the source's rows that are not so there in another.
     private func prepare(_ watermark: LSN) -> String {
         """
-        \(ReplicaTables(capture).keepState(asOf: watermark, as: "__staged"))
-        CREATE TEMP TABLE __differing AS SELECT * FROM __actual EXCEPT SELECT * FROM __staged;
+        \(ReplicaTables(capture).keepState(asOf: watermark, as: "staged"))
+        CREATE TEMP TABLE \(differing) AS SELECT * FROM \(actual) EXCEPT SELECT * FROM \(staged);
         """
     }
 
     /// The differences, their operation first.
     private var select: String {
         func rows(_ operation: ChangeOperation, _ from: String) -> String {
-            "SELECT \(operation.rawValue)::UTINYINT AS __op, * FROM \(from) USING (\(SQLText.list(capture.key)))"
+            """
+            SELECT \(operation.rawValue)::UTINYINT AS \(ReservedName.operation), * FROM \(from) \
+            USING (\(SQLText.list(capture.key)))
+            """
         }
         return [
-            rows(.delete, "__staged ANTI JOIN __actual"), rows(.updateAfter, "__differing SEMI JOIN __staged"),
-            rows(.insert, "__differing ANTI JOIN __staged"),
+            rows(.delete, "\(staged) ANTI JOIN \(actual)"),
+            rows(.updateAfter, "\(differing) SEMI JOIN \(staged)"),
+            rows(.insert, "\(differing) ANTI JOIN \(staged)"),
         ].joined(separator: " UNION ALL ")
     }
 }

@@ -4,7 +4,8 @@ public enum TidemarkError: Error, Sendable, Equatable {
     case value(table: String, column: String, lsn: LSN, reason: String)
     /// A table, column or type does not fit what the pipeline needs.
     case schema(String)
-    /// Somebody else moved a watermark or checkpoint: another pipeline works on this serving database.
+    /// Somebody else moved a watermark or checkpoint: another pipeline works on this serving database. Or its file was
+    /// exchanged. Either ends the pipeline.
     case conflict(String)
     /// Changes between the watermark and the capture's min LSN may have been purged.
     case gap(capture: String, watermark: LSN, minLSN: LSN)

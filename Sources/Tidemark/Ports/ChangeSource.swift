@@ -90,7 +90,7 @@ extension ChangeSource {
     public func trouble() async throws -> SourceTrouble? { nil }
 
     /// The capture instances the source offers, by name: those of its catalog that can be carried.
-    public func captures() async throws -> [Capture] { try await catalog().captures }
+    public func captures() async throws -> [Capture] { try await catalog().carried.captures }
 }
 
 /// The capture instances of a source, by name.
@@ -103,17 +103,40 @@ public struct SourceCatalog: Sendable, Equatable {
         self.captures = captures
         self.refused = refused
     }
+
+    /// The same with those refused too whose names leave the pipeline none for its own columns.
+    public var carried: SourceCatalog {
+        var carried = SourceCatalog(captures: [], refused: refused)
+        for capture in captures {
+            if let problem = capture.namingProblem {
+                carried.refused.append(
+                    RefusedCapture(instance: capture.instance, table: capture.table, reason: problem))
+            } else {
+                carried.captures.append(capture)
+            }
+        }
+        return carried
+    }
 }
 
 /// A capture instance that the source has and the pipeline cannot carry.
 public struct RefusedCapture: Sendable, Equatable {
     public var instance: String
+    /// The source table's name without its schema, where it is known.
+    public var table: String?
     /// What to change so that it can be carried.
     public var reason: TidemarkError
 
-    public init(instance: String, reason: TidemarkError) {
+    public init(instance: String, table: String? = nil, reason: TidemarkError) {
         self.instance = instance
+        self.table = table
         self.reason = reason
+    }
+
+    /// Whether a projection that reads `name` reads this: a capture is called by its instance or by its table, whose
+    /// name is the instance's end.
+    public func isNamed(_ name: String) -> Bool {
+        instance == name || table.map { $0 == name } ?? instance.hasSuffix("_" + name)
     }
 }
 

@@ -238,6 +238,14 @@ public struct ProjectionTable: Sendable, Equatable {
     /// Name of the table in the serving database.
     public var name: String { "proj_\(projection)" }
 
+    /// Name of the table a build fills, which no projection's table has.
+    public var buildName: String { "ctl_build_\(projection)" }
+
+    /// What earlier versions called that table. Another projection's may be called so.
+    public var formerBuildName: String { "\(name)__new" }
+    /// The projection whose table has that name, if there is one.
+    public var formerBuildProjection: String { "\(projection)__new" }
+
     /// The key's columns, in the order of `key`.
     public var keyColumns: [Column] {
         key.compactMap { name in columns.first { $0.name == name } }

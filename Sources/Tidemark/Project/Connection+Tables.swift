@@ -27,7 +27,7 @@ extension Connection {
     /// Makes a temporary table and fills it with what `reader` hands out.
     func createTable(_ table: String, columns: [Column], filledFrom reader: any BlockReader<RowBatch>) throws {
         let definitions = columns.map { "\(SQLText.identifier($0.name)) \($0.type)" }
-        try execute("CREATE TEMP TABLE \(SQLText.identifier(table)) (\(definitions.joined(separator: ", ")))")
+        try execute("CREATE TEMP TABLE \(SQLText.temporary(table)) (\(definitions.joined(separator: ", ")))")
         let appender = try appender(catalog: "temp", table: table)
         let chunk = appender.makeChunk()
         while let block = try reader.next() {

@@ -4,16 +4,16 @@ import DuckDB
 ///
 /// A projection's SQL sees each captured table under its own name, as a common table expression over the
 /// replica that shows the state at one LSN; `affected.sql` sees `changed_<table>` beside it; and the macros
-/// `affected_<key column>` tell `query.sql` which keys are wanted. The names with two underscores in front are
-/// this type's own temporary tables.
+/// `affected_<key column>` tell `query.sql` which keys are wanted. This type's own temporary tables are named with
+/// their catalog (`temp.`), so that no captured table can take the place of one.
 struct Evaluation: Sendable {
     let definition: ProjectionDefinition
     let inputs: [ProjectionInput]
 
     /// The result, whole or for the affected keys, at the later of the two LSNs.
-    let after = "__result_after"
-    private let before = "__result_before"
-    private let affected = "__affected"
+    let after = SQLText.temporary("result_after")
+    private let before = SQLText.temporary("result_before")
+    private let affected = SQLText.temporary("affected")
 
     /// One of the two states between which changes are computed.
     private enum Side: String {
@@ -167,7 +167,7 @@ struct Evaluation: Sendable {
         let oldRows = name("rows_before", input)
         let newRows = """
             SELECT \(columns) FROM \(overlay)
-            WHERE __lsn > \(from.sqlLiteral) AND __op <> \(ChangeOperation.delete.rawValue)
+            WHERE __lsn > \(from.sqlLiteral) AND \(ReservedName.operation) <> \(ChangeOperation.delete.rawValue)
             """
         try connection.execute(
             """
@@ -176,7 +176,7 @@ struct Evaluation: Sendable {
             SEMI JOIN (SELECT \(key) FROM \(overlay) WHERE __lsn > \(from.sqlLiteral)) USING (\(key));
             """)
         new.changed = name("changed_after", input)
-        if input.columns.contains("__lsn") {
+        if input.columns.contains(ReservedName.lsn) {
             // Whatever changed differs at least in its LSN.
             old.changed = oldRows
             try connection.execute("CREATE TEMP TABLE \(name("changed_after", input)) AS \(newRows)")
@@ -208,9 +208,13 @@ struct Evaluation: Sendable {
             "CAST(\(SQLText.identifier($0.name)) AS \($0.type)) AS \(SQLText.identifier($0.name))"
         }.joined(separator: ", ")
         // Two statements: as two branches of one UNION they take several times as long to plan and to run.
-        try connection.execute(
-            "CREATE TEMP TABLE \(affected) AS SELECT \(key) FROM \(scoped(sql, old, withChanged: true))")
-        try connection.execute("INSERT INTO \(affected) SELECT \(key) FROM \(scoped(sql, new, withChanged: true))")
+        // No row has a NULL in its key, so none is affected under such a key.
+        let isKey = table.key.map { "\(SQLText.identifier($0)) IS NOT NULL" }.joined(separator: " AND ")
+        let rows = { (views: [View]) in
+            "SELECT \(key) FROM \(scoped(sql, views, withChanged: true)) WHERE \(isKey)"
+        }
+        try connection.execute("CREATE TEMP TABLE \(affected) AS \(rows(old))")
+        try connection.execute("INSERT INTO \(affected) \(rows(new))")
     }
 
     private func collect(_ connection: Connection, table: ProjectionTable, deletes: String, upserts: String) throws
@@ -257,7 +261,7 @@ struct Evaluation: Sendable {
     private func ranges(_ connection: Connection, table: ProjectionTable) throws -> [String: Spans]? {
         var parts = ["SELECT -1 AS i, 0 AS piece, CAST(count(*) AS VARCHAR) AS lowest, '' AS highest FROM \(affected)"]
         for (index, column) in table.keyColumns.enumerated() {
-            let name = SQLText.identifier(column.name)
+            let name = "a.\(SQLText.identifier(column.name))"
             let number: String
             switch column.type {
             case .uint8, .int16, .int32, .int64, .decimal: number = "CAST(\(name) AS DOUBLE)"
@@ -268,9 +272,9 @@ struct Evaluation: Sendable {
             parts.append(
                 """
                 SELECT \(index), piece, CAST(min(k) AS VARCHAR), CAST(max(k) AS VARCHAR) FROM (
-                    SELECT \(name) AS k, CAST(floor(\(Self.pieces) * (\(number) - low) / greatest(high - low, 1)) AS INT) AS piece
-                    FROM \(affected), (SELECT min(\(number)) AS low, max(\(number)) AS high FROM \(affected))
-                    WHERE \(name) IS NOT NULL
+                    SELECT \(name) AS k,
+                        CAST(floor(\(Self.pieces) * (\(number) - r.low) / greatest(r.high - r.low, 1)) AS INT) AS piece
+                    FROM \(affected) AS a, (SELECT min(\(number)) AS low, max(\(number)) AS high FROM \(affected) AS a) AS r
                 ) GROUP BY piece
                 """)
         }
@@ -302,7 +306,8 @@ struct Evaluation: Sendable {
     /// skip row groups, then by look-up.
     private func restrictMacros(_ connection: Connection, _ ranges: [String: Spans]) throws {
         for name in definition.key {
-            let lookUp = "x IN (SELECT \(SQLText.identifier(name)) FROM \(affected))"
+            // With its table before it, a column called x is not the macro's parameter.
+            let lookUp = "x IN (SELECT a.\(SQLText.identifier(name)) FROM \(affected) AS a)"
             let body = ranges[name].map { "(\(test($0, on: "x"))) AND \(lookUp)" } ?? lookUp
             try connection.execute("CREATE OR REPLACE TEMP MACRO \(macro(name))(x) AS (\(body))")
         }
@@ -318,7 +323,7 @@ struct Evaluation: Sendable {
             let state = input.tables.state(overlay: view.overlay, columns: input.columns)
             tables.append("\(name) AS NOT MATERIALIZED (\(state))")
             guard withChanged else { continue }
-            let changed = SQLText.identifier("changed_\(input.capture.table)")
+            let changed = SQLText.identifier(Self.changedName(input.capture.table))
             let rows = view.changed.map { "FROM \($0)" } ?? "FROM \(input.tables.base.qualified) WHERE false"
             tables.append("\(changed) AS NOT MATERIALIZED (SELECT \(SQLText.list(input.columns)) \(rows))")
         }
@@ -328,8 +333,11 @@ struct Evaluation: Sendable {
     private func selectAll(_ table: ProjectionTable) -> String { "SELECT \(SQLText.list(table.columns.map(\.name)))" }
 
     private func name(_ role: String, _ input: ProjectionInput) -> String {
-        SQLText.identifier("__\(role)_\(input.capture.table)")
+        SQLText.temporary("\(role)_\(input.capture.table)")
     }
+
+    /// What `affected.sql` calls the rows of a table that changed.
+    static func changedName(_ table: String) -> String { "changed_\(table)" }
 
     private func macro(_ key: String) -> String { SQLText.identifier("affected_\(key)") }
 

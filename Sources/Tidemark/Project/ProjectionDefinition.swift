@@ -54,7 +54,7 @@ public struct ProjectionDefinition: Hashable, Sendable {
         self.affected = affected
     }
 
-    /// Longest name, in characters: `proj_` and the suffixes of tables being built still fit into the 128 that
+    /// Longest name, in characters: with the prefixes of tables it still fits into the 128 that
     /// SQL Server allows an identifier (learn.microsoft.com/sql/relational-databases/databases/database-identifiers).
     public static let maximumNameLength = 100
 

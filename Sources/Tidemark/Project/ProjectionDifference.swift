@@ -15,15 +15,19 @@ public struct ProjectionDifference: Sendable, Equatable {
 
     public var isEmpty: Bool { missingRows == 0 && unexpectedRows == 0 }
 
-    /// Compares the temporary table `expected` with the temporary table `__actual`.
+    /// The temporary table of the rows that are compared.
+    static let actual = "actual"
+
+    /// Compares the temporary table `expected`, as `SQLText.temporary` has it, with `actual`.
     init(_ connection: Connection, table: ProjectionTable, expected: String, sample limit: Int) throws {
         func count(_ sql: String) throws -> Int {
             Int(try connection.scalar("SELECT count(*) FROM \(sql)").int64 ?? 0)
         }
-        let missing = "(SELECT * FROM \(expected) EXCEPT ALL SELECT * FROM __actual)"
-        let unexpected = "(SELECT * FROM __actual EXCEPT ALL SELECT * FROM \(expected))"
+        let actual = SQLText.temporary(Self.actual)
+        let missing = "(SELECT * FROM \(expected) EXCEPT ALL SELECT * FROM \(actual))"
+        let unexpected = "(SELECT * FROM \(actual) EXCEPT ALL SELECT * FROM \(expected))"
         expectedRows = try count(expected)
-        actualRows = try count("__actual")
+        actualRows = try count(actual)
         missingRows = try count(missing)
         unexpectedRows = try count(unexpected)
         sample = []

@@ -18,18 +18,25 @@ public struct ProjectionEngine: Sendable {
 
     /// Part of every definition hash. Raise it when the engine's results change for unchanged definitions,
     /// so that all projections are built anew.
-    private static let engineVersion = 1
+    ///
+    /// 2: days and hours of a TIMESTAMPTZ are those of UTC. Before, they were those of the process's time zone.
+    private static let engineVersion = 2
 
     /// Binds `definition` to the captures it names and has DuckDB check its SQL.
     ///
-    /// - Parameter session: a connection to a replica of those captures, for this engine alone.
+    /// - Parameters:
+    ///   - session: a connection to a replica of those captures, for this engine alone.
+    ///   - refused: captures that are left out, which the error about a definition that needs one explains.
     /// - Throws: `TidemarkError.projection` naming what is wrong with the definition.
-    public init(definition: ProjectionDefinition, captures: [Capture], session: Session) async throws {
+    public init(
+        definition: ProjectionDefinition, captures: [Capture], refused: [RefusedCapture] = [], session: Session
+    ) async throws {
         self.definition = definition
         self.session = session
         inputs = try definition.captures.map {
-            try ProjectionInput($0, projection: definition.name, captures: captures)
+            try ProjectionInput($0, projection: definition.name, captures: captures, refused: refused)
         }
+        try Self.requireDistinctNames(definition, inputs)
         instances = Set(inputs.map(\.capture.instance))
         let evaluation = Evaluation(definition: definition, inputs: inputs)
         let fingerprint = "engine \(Self.engineVersion)\n\(definition.fingerprint)"
@@ -41,6 +48,23 @@ public struct ProjectionEngine: Sendable {
             }
         } catch let error as DuckDBError {
             throw TidemarkError.projection(name: definition.name, reason: "\(error)")
+        }
+    }
+
+    /// `affected.sql` sees the changes of a table `t` as `changed_t`, which may be the name of another table.
+    private static func requireDistinctNames(_ definition: ProjectionDefinition, _ inputs: [ProjectionInput]) throws {
+        var seen: Set<String> = []
+        for input in inputs {
+            let table = input.capture.table
+            let names = [table] + (definition.affected == nil ? [] : [Evaluation.changedName(table)])
+            for name in names where !seen.insert(ReservedName.folded(name)).inserted {
+                throw TidemarkError.projection(
+                    name: definition.name,
+                    reason: """
+                        \(name) would name two tables in its SQL: a captured one, and in affected.sql the changes of \
+                        another; leave one of them out of `captures`, or remove affected.sql
+                        """)
+            }
         }
     }
 
@@ -73,7 +97,8 @@ public struct ProjectionEngine: Sendable {
         return try await evaluating { [table] connection in
             try connection.rollingBack {
                 try evaluation.wholeResult(connection, table: table, asOf: lsn)
-                try connection.createTable("__actual", columns: table.columns, filledFrom: actual)
+                try connection.createTable(
+                    ProjectionDifference.actual, columns: table.columns, filledFrom: actual)
                 return try ProjectionDifference(connection, table: table, expected: evaluation.after, sample: sample)
             }
         }
@@ -98,8 +123,15 @@ struct ProjectionInput: Sendable {
     /// The columns the query sees: the key, the listed ones, and `__lsn` where it is listed or all are.
     let columns: [String]
 
-    init(_ use: ProjectionDefinition.CaptureUse, projection: String, captures: [Capture]) throws {
+    init(
+        _ use: ProjectionDefinition.CaptureUse, projection: String, captures: [Capture], refused: [RefusedCapture]
+    ) throws {
         guard let capture = captures.first(where: { $0.instance == use.name || $0.table == use.name }) else {
+            if let refused = refused.first(where: { $0.isNamed(use.name) }) {
+                throw TidemarkError.projection(
+                    name: projection,
+                    reason: "the capture \(refused.instance), which it reads, is left out: \(refused.reason)")
+            }
             let known = captures.map(\.table).sorted().joined(separator: ", ")
             throw TidemarkError.projection(
                 name: projection,
@@ -109,7 +141,7 @@ struct ProjectionInput: Sendable {
                     """)
         }
         self.capture = capture
-        let all = capture.columns.map(\.name) + ["__lsn"]
+        let all = capture.columns.map(\.name) + [ReservedName.lsn]
         guard let listed = use.columns else {
             columns = all
             return

@@ -44,6 +44,11 @@ public struct ProjectionWorker: Sendable {
         await replica.pin(engine.definition.name, captures: engine.instances, at: lsn)
     }
 
+    /// Whether somebody wants the table to be built anew.
+    func isRebuildAsked() async throws -> Bool {
+        try await store.projection(engine.definition.name)?.status == .initial
+    }
+
     /// Brings the table up to the cutoff of `watermarks`; `nil` when it is there already.
     ///
     /// - Throws: `TidemarkError.projection` for a wrong definition or result, `.conflict` when another
@@ -73,11 +78,12 @@ public struct ProjectionWorker: Sendable {
         let name = engine.definition.name
         guard let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks) else { return nil }
         let state = try await store.projection(name)
+        let replicaBase = await replica.baseLSN(of: engine.instances)
         let decision = ProjectionDecision.next(
             name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
             cutoff: cutoff.lsn,
             completeFrom: ProjectionDecision.completeFrom(of: engine.instances, watermarks: watermarks),
-            replicaBase: await replica.baseLSN(of: engine.instances),
+            replicaBase: replicaBase,
             furthest: ProjectionDecision.furthest(of: engine.instances, watermarks: watermarks))
 
         switch decision {
@@ -87,7 +93,12 @@ public struct ProjectionWorker: Sendable {
             try await commit(ProjectionChanges(), from: at, to: at, asOfTime: cutoff.commitTime)
             return nil
         case .wait(let lsn):
-            logger.debug("waiting for the cutoff to reach what can be shown", metadata: ["lsn": "\(lsn)"])
+            let reason = ProjectionWait.reason(
+                name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
+                watermarks: watermarks, replicaBase: replicaBase)
+            logger.debug(
+                "waiting for the cutoff to reach what can be shown",
+                metadata: ["lsn": "\(lsn)", "because": "\(reason.map { "\($0)" } ?? "")"])
             return nil
         case .stop(let error):
             throw error

@@ -8,7 +8,7 @@ public import Logging
 /// Each capture has two tables in the schema `replica`:
 ///
 /// - `base_<table>`, its rows as of `base_lsn`, one per key;
-/// - `log_<table>`, every change in `(base_lsn, loaded_lsn]`, in log order (`__ord`).
+/// - `log_<table>`, every change in `(base_lsn, loaded_lsn]`, in log order.
 ///
 /// The state at any LSN between the two is the base without the keys changed since, plus their latest
 /// images. So projections at different checkpoints share one replica, and `fold` moves into the base what
@@ -25,6 +25,8 @@ public actor Replica {
 
     /// The captures by instance name.
     public let captures: [String: Capture]
+    /// Those whose tables cannot be made, with what DuckDB says; they are not among `captures`.
+    public let refused: [RefusedCapture]
 
     /// When a log is folded into its base.
     package struct FoldLimits: Sendable {
@@ -53,8 +55,14 @@ public actor Replica {
         var base: LSN
         var loaded: LSN
         var logRows: Int
-        /// The highest `__ord` in the log.
+        /// The last place in the log.
         var lastOrdinal: Int64
+    }
+
+    /// What the file holds once it fits the captures.
+    private struct Contents {
+        var positions: [String: Position] = [:]
+        var refused: [RefusedCapture] = []
     }
 
     /// How far a projection has come: the log after it must stay.
@@ -88,15 +96,20 @@ public actor Replica {
         watermarks: [String: Watermark], epoch: Int = 0, foldLimits: FoldLimits, logger: Logger
     ) async throws {
         self.foldLimits = foldLimits
-        self.captures = Dictionary(captures.map { ($0.instance, $0) }, uniquingKeysWith: { first, _ in first })
         self.store = store
         self.logger = logger
         let origin = "\(try await store.servingID()) \(epoch)"
-        (database, positions) = try await ThreadExecutor(name: "replica.open").run {
+        let contents: Contents
+        (database, contents) = try await ThreadExecutor(name: "replica.open").run {
             try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger) { database in
                 try Self.reconcile(database, captures: captures, origin: origin)
             }
         }
+        positions = contents.positions
+        refused = contents.refused
+        self.captures = Dictionary(
+            captures.filter { contents.positions[$0.instance] != nil }.map { ($0.instance, $0) },
+            uniquingKeysWith: { first, _ in first })
         session = try await Session(database: database, name: "replica")
 
         // A replica that is ahead of staging was made from a serving database that has since been set back.
@@ -285,11 +298,11 @@ public actor Replica {
 
     // MARK: Opening
 
-    /// Opens the file, or makes it anew when it or what `reconcile` finds in it cannot be read.
-    private static func open<Positions>(
-        directory: URL?, memoryLimit: String, logger: Logger, _ reconcile: (Database) throws -> Positions
-    ) throws -> (Database, Positions) {
-        func open(_ path: String?, _ options: [String: String]) throws -> (Database, Positions) {
+    /// Opens the file, or makes it anew when it, or what `reconcile` finds in it, is damaged.
+    private static func open<Contents>(
+        directory: URL?, memoryLimit: String, logger: Logger, _ reconcile: (Database) throws -> Contents
+    ) throws -> (Database, Contents) {
+        func open(_ path: String?, _ options: [String: String]) throws -> (Database, Contents) {
             let database = try Database(path: path, options: options)
             return (database, try reconcile(database))
         }
@@ -324,6 +337,14 @@ public actor Replica {
                     """)
             }
             if error.kind == .invalidInput { throw error }
+            // Whatever else is wrong, the file may be sound, and what it holds may have taken hours to load.
+            guard error.meansDamage else {
+                throw TidemarkError.unavailable(
+                    """
+                    the replica \(file.path) cannot be used: \(error). It is a copy of what is staged: if nothing else \
+                    helps, remove the folder, and start again
+                    """)
+            }
             logger.warning(
                 "the replica cannot be read and is rebuilt from staging",
                 metadata: ["file": "\(file.path)", "error": "\(error)"])
@@ -336,12 +357,13 @@ public actor Replica {
 
     /// Makes the tables fit `captures` and returns where each stands. A capture whose columns changed, and
     /// all of them under another serving database, start empty.
-    private static func reconcile(_ database: Database, captures: [Capture], origin: String) throws
-        -> [String: Position]
-    {
+    ///
+    /// - Throws: `DuckDBError` about the file as a whole. What DuckDB says against one capture's tables concerns that
+    ///   capture alone.
+    private static func reconcile(_ database: Database, captures: [Capture], origin: String) throws -> Contents {
         let connection = try database.connect()
         defer { connection.close() }
-        return try connection.transaction {
+        try connection.transaction {
             try connection.execute(
                 """
                 CREATE SCHEMA IF NOT EXISTS replica;
@@ -360,27 +382,40 @@ public actor Replica {
                     INSERT INTO replica.origin VALUES (\(SQLText.literal(origin)));
                     """)
             }
-            var positions: [String: Position] = [:]
-            for capture in captures {
-                let tables = ReplicaTables(capture)
-                let known = try connection.query(
-                    "SELECT base_lsn, loaded_lsn FROM replica.positions WHERE capture_instance = ? AND layout = ?",
-                    [.string(capture.instance), .string(tables.layout)]
-                ).rows().first
-                if let known, case .blob(let base) = known[0], case .blob(let loaded) = known[1],
-                    let base = LSN(bytes: base), let loaded = LSN(bytes: loaded)
-                {
-                    let log = try connection.query(
-                        "SELECT count(*), coalesce(max(__ord), 0) FROM \(tables.log.qualified)"
-                    ).rows()[0]
-                    positions[capture.instance] = Position(
-                        base: base, loaded: loaded, logRows: Int(log[0].int64 ?? 0), lastOrdinal: log[1].int64 ?? 0)
-                } else {
-                    try connection.execute(tables.create)
-                    positions[capture.instance] = Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
-                }
-            }
-            return positions
         }
+        var contents = Contents()
+        for capture in captures {
+            do {
+                contents.positions[capture.instance] = try connection.transaction {
+                    try position(of: capture, connection)
+                }
+            } catch let error as DuckDBError where error.concernsStatement {
+                contents.refused.append(
+                    RefusedCapture(
+                        instance: capture.instance, table: capture.table,
+                        reason: .schema("DuckDB cannot hold table \(capture.table): \(error)")))
+            }
+        }
+        return contents
+    }
+
+    /// Where a capture's tables stand, which are made when they are missing or have another layout.
+    private static func position(of capture: Capture, _ connection: Connection) throws -> Position {
+        let tables = ReplicaTables(capture)
+        let known = try connection.query(
+            "SELECT base_lsn, loaded_lsn FROM replica.positions WHERE capture_instance = ? AND layout = ?",
+            [.string(capture.instance), .string(tables.layout)]
+        ).rows().first
+        guard let known, case .blob(let base) = known[0], case .blob(let loaded) = known[1],
+            let base = LSN(bytes: base), let loaded = LSN(bytes: loaded)
+        else {
+            try connection.execute(tables.create)
+            return Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
+        }
+        let log = try connection.query(
+            "SELECT count(*), coalesce(max(\(ReservedName.order)), 0) FROM \(tables.log.qualified)"
+        ).rows()[0]
+        return Position(
+            base: base, loaded: loaded, logRows: Int(log[0].int64 ?? 0), lastOrdinal: log[1].int64 ?? 0)
     }
 }

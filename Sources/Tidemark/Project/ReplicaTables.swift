@@ -7,17 +7,20 @@ struct ReplicaTables {
 
     let capture: Capture
 
+    private var order: String { ReservedName.order }
+    private var operation: String { ReservedName.operation }
+
     init(_ capture: Capture) { self.capture = capture }
 
     /// State at the base LSN: the captured columns and `__lsn`.
     var base: Table { Table(name: "base_\(capture.table)") }
-    /// Changes after it: `__ord`, `__lsn`, `__op`, then the captured columns.
+    /// Changes after it: place in the log, LSN and operation, then the captured columns.
     var log: Table { Table(name: "log_\(capture.table)") }
 
     /// What the tables' shape follows from; another layout makes them start empty.
     var layout: String {
         let columns = capture.columns.map { "\($0.name) \($0.type)" }.joined(separator: ", ")
-        return "1: \(columns); key \(capture.key.joined(separator: ", "))"
+        return "2: \(columns); key \(capture.key.joined(separator: ", "))"
     }
 
     /// Makes both tables empty, and the position zero.
@@ -29,7 +32,7 @@ struct ReplicaTables {
             DROP TABLE IF EXISTS \(log.qualified);
             CREATE TABLE \(base.qualified) (\(columns), __lsn BLOB NOT NULL);
             CREATE TABLE \(log.qualified) (
-                __ord BIGINT NOT NULL, __lsn BLOB NOT NULL, __op UTINYINT NOT NULL, \(columns)
+                \(order) BIGINT NOT NULL, __lsn BLOB NOT NULL, \(operation) UTINYINT NOT NULL, \(columns)
             );
             DELETE FROM replica.positions WHERE capture_instance = \(instance);
             INSERT INTO replica.positions VALUES
@@ -40,8 +43,8 @@ struct ReplicaTables {
     /// The latest change of each key in the log up to `lsn`.
     func latest(through lsn: LSN) -> String {
         """
-        SELECT * FROM \(log.qualified) WHERE __ord IN (
-            SELECT max(__ord) FROM \(log.qualified) WHERE __lsn <= \(lsn.sqlLiteral) GROUP BY \(SQLText.list(capture.key))
+        SELECT * FROM \(log.qualified) WHERE \(order) IN (
+            SELECT max(\(order)) FROM \(log.qualified) WHERE __lsn <= \(lsn.sqlLiteral) GROUP BY \(SQLText.list(capture.key))
         )
         """
     }
@@ -52,8 +55,11 @@ struct ReplicaTables {
     }
 
     /// Leaves the captured table's state at `lsn` in a temporary table, and the latest changes in another beside it.
-    func keepState(asOf lsn: LSN, as table: String) -> String {
-        let overlay = "\(table)_latest"
+    ///
+    /// - Parameter name: the table's name, without its catalog.
+    func keepState(asOf lsn: LSN, as name: String) -> String {
+        let table = SQLText.temporary(name)
+        let overlay = SQLText.temporary("\(name)_latest")
         return """
             CREATE TEMP TABLE \(overlay) AS \(latest(through: lsn));
             CREATE TEMP TABLE \(table) AS \(state(overlay: overlay, columns: capture.columns.map(\.name)));
@@ -67,23 +73,25 @@ struct ReplicaTables {
     ///
     /// - Parameter isWhole: whether nothing of the log is left behind.
     func fold(to lsn: LSN, isWhole: Bool) -> String {
-        let names = capture.columns.map(\.name) + ["__lsn"]
+        let names = capture.columns.map(\.name) + [ReservedName.lsn]
+        let latest = SQLText.temporary("fold_latest")
         let sameKey = capture.key.map { "b.\(SQLText.identifier($0)) = l.\(SQLText.identifier($0))" }
             .joined(separator: " AND ")
         let values = names.filter { !capture.key.contains($0) }
             .map { "\(SQLText.identifier($0)) = l.\(SQLText.identifier($0))" }.joined(separator: ", ")
         let delete = ChangeOperation.delete.rawValue
         return """
-            CREATE OR REPLACE TEMP TABLE __fold_latest AS \(latest(through: lsn));
-            UPDATE \(base.qualified) AS b SET \(values) FROM __fold_latest AS l WHERE \(sameKey) AND l.__op <> \(delete);
-            DELETE FROM \(base.qualified) AS b USING __fold_latest AS l WHERE \(sameKey) AND l.__op = \(delete);
+            CREATE OR REPLACE TEMP TABLE \(latest) AS \(self.latest(through: lsn));
+            UPDATE \(base.qualified) AS b SET \(values) FROM \(latest) AS l
+                WHERE \(sameKey) AND l.\(operation) <> \(delete);
+            DELETE FROM \(base.qualified) AS b USING \(latest) AS l WHERE \(sameKey) AND l.\(operation) = \(delete);
             INSERT INTO \(base.qualified)
-                SELECT \(SQLText.list(names, of: "l")) FROM __fold_latest AS l ANTI JOIN \(base.qualified) AS b ON \(sameKey)
-                WHERE l.__op <> \(delete) ORDER BY \(SQLText.list(capture.key, of: "l"));
+                SELECT \(SQLText.list(names, of: "l")) FROM \(latest) AS l ANTI JOIN \(base.qualified) AS b ON \(sameKey)
+                WHERE l.\(operation) <> \(delete) ORDER BY \(SQLText.list(capture.key, of: "l"));
             DELETE FROM \(log.qualified)\(isWhole ? "" : " WHERE __lsn <= \(lsn.sqlLiteral)");
             UPDATE replica.positions SET base_lsn = \(lsn.sqlLiteral)
                 WHERE capture_instance = \(SQLText.literal(capture.instance));
-            DROP TABLE __fold_latest;
+            DROP TABLE \(latest);
             """
     }
 
@@ -99,7 +107,7 @@ struct ReplicaTables {
             SELECT \(SQLText.list(columns, of: "b")) FROM \(base.qualified) AS b
             ANTI JOIN \(overlay) AS o ON \(sameKey.joined(separator: " AND "))
             UNION ALL
-            SELECT \(SQLText.list(columns)) FROM \(overlay) WHERE __op <> \(ChangeOperation.delete.rawValue)
+            SELECT \(SQLText.list(columns)) FROM \(overlay) WHERE \(operation) <> \(ChangeOperation.delete.rawValue)
             """
     }
 }

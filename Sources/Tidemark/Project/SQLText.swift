@@ -10,6 +10,10 @@ enum SQLText {
         names.map { (qualifier.map { $0 + "." } ?? "") + identifier($0) }.joined(separator: ", ")
     }
 
+    /// One of the pipeline's own temporary tables. With its catalog before it the name is never that of a captured
+    /// table, which a projection's SQL sees by a name without one.
+    static func temporary(_ name: String) -> String { "temp." + identifier(name) }
+
     /// Quotes a string literal.
     static func literal(_ text: String) -> String {
         // SQL reaches DuckDB as a C string, which a NUL would end.

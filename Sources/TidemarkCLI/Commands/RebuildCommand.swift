@@ -77,7 +77,8 @@ struct RebuildCommand: AsyncParsableCommand {
         _ definition: ProjectionDefinition, _ databases: Databases, _ settings: Settings, logger: Logger
     ) async throws -> Int {
         let watermarks = try await databases.serving.watermarks(source: settings.sourceName)
-        let captures = try await databases.source.captures()
+        let catalog = try await databases.source.catalog().carried
+        let captures = catalog.captures
         let replica = try await Replica(
             directory: settings.pipelineOptions.stateDirectory, memoryLimit: settings.duckDBMemoryLimit,
             captures: captures, store: databases.serving, watermarks: watermarks,
@@ -88,7 +89,8 @@ struct RebuildCommand: AsyncParsableCommand {
             await replica.pin(name, captures: Set(state.checkpoints.keys), at: checkpoint)
         }
         let engine = try await ProjectionEngine(
-            definition: definition, captures: captures, session: try await replica.makeSession(name: definition.name))
+            definition: definition, captures: captures, refused: catalog.refused + replica.refused,
+            session: try await replica.makeSession(name: definition.name))
         let worker = ProjectionWorker(engine: engine, replica: replica, store: databases.serving, logger: logger)
         guard let step = try await worker.step(watermarks: watermarks) else {
             throw TidemarkError.unavailable(

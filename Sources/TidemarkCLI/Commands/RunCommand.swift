@@ -38,10 +38,7 @@ struct RunCommand: AsyncParsableCommand {
         let progress = ProgressLog(logger: logger)
         let service = PipelineService(grace: Self.grace, logger: logger) {
             let databases = try await Backoff.patiently(logger: logger) {
-                let databases = try await Databases(settings, logger: logger)
-                // Safe to repeat: control tables that a later version adds are made here too.
-                try await databases.serving.bootstrap()
-                return databases
+                try await Databases(settings, logger: logger)
             }
             return Pipeline(
                 source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,

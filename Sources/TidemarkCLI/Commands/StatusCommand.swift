@@ -9,7 +9,7 @@ struct StatusCommand: AsyncParsableCommand {
         discussion: """
             Lag is the time between the commit of the source's last transaction and the commit of the last one that is \
             staged (capture) or shown (projection): 0 when nothing is missing. A capture or projection that cannot go on \
-            has the status ERROR, and says why below the tables.
+            has the status ERROR, and says why below the tables; so does a projection that waits for a capture.
 
             Example:
               tidemark status
@@ -51,6 +51,7 @@ struct StatusReport: Encodable {
         var rowsWritten: Int
         @OrNull var builtAt: String?
         @OrNull var lastError: String?
+        @OrNull var waiting: String?
     }
 
     var source: String
@@ -64,6 +65,7 @@ struct StatusReport: Encodable {
         let watermarks = try await databases.serving.watermarks(source: settings.sourceName)
         let states = try await databases.serving.projections()
         let bounds = try await databases.source.bounds()
+        let catalog = try await databases.source.catalog().carried
         source = "\(settings.source)"
         serving = "\(settings.serving)"
         sourceMaxLSN = "\(bounds.maxLSN)"
@@ -84,11 +86,15 @@ struct StatusReport: Encodable {
         projections = settings.projections.map { projection in
             let name = projection.definition.name
             let state = states[name]
+            let wait = ProjectionWait.reason(
+                name: name, state: state, captures: catalog.instances(of: projection.definition),
+                watermarks: watermarks)
             return ProjectionLine(
                 projection: name, enabled: projection.isEnabled, status: state?.status.rawValue ?? "INIT",
                 asOfLSN: state?.asOfLSN.map { "\($0)" }, asOfTime: state?.asOfTime.map { "\($0)" },
                 lagSeconds: lag(at: state?.asOfLSN, state?.asOfTime), rowsWritten: state?.rowsWritten ?? 0,
-                builtAt: state?.builtAt.map { "\($0)" }, lastError: state?.lastError)
+                builtAt: state?.builtAt.map { "\($0)" }, lastError: state?.lastError,
+                waiting: projection.isEnabled ? wait.map { "\($0)" } : nil)
         }
     }
 
@@ -97,6 +103,11 @@ struct StatusReport: Encodable {
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .custom { path in SnakeCaseKey(path.last!.stringValue) }
         return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+
+    /// Lines below the tables, under a heading; nothing when there are none.
+    private static func section(_ heading: String, _ lines: [String]) -> String {
+        lines.isEmpty ? "" : "\n\n\(heading):\n" + lines.map { "  \($0)" }.joined(separator: "\n")
     }
 
     var text: String {
@@ -119,6 +130,7 @@ struct StatusReport: Encodable {
         let errors =
             captures.compactMap { line in line.lastError.map { "\(line.capture): \($0)" } }
             + projections.compactMap { line in line.lastError.map { "\(line.projection): \($0)" } }
+        let waiting = projections.compactMap { line in line.waiting.map { "\(line.projection): \($0)" } }
         return """
             source   \(source)  max LSN \(sourceMaxLSN)\(sourceMaxCommitTime.map { " committed \($0)" } ?? "")
             serving  \(serving)
@@ -126,7 +138,18 @@ struct StatusReport: Encodable {
             \(captureTable.text)
 
             \(projectionTable.text)
-            """ + (errors.isEmpty ? "" : "\n\nerrors:\n" + errors.map { "  \($0)" }.joined(separator: "\n"))
+            """ + Self.section("waiting", waiting) + Self.section("errors", errors)
+    }
+}
+
+extension SourceCatalog {
+    /// The capture instances a projection reads; one that the source does not have goes by the name it is given.
+    fileprivate func instances(of definition: ProjectionDefinition) -> Set<String> {
+        Set(
+            definition.captures.map { use in
+                captures.first { $0.instance == use.name || $0.table == use.name }?.instance
+                    ?? refused.first { $0.isNamed(use.name) }?.instance ?? use.name
+            })
     }
 }
 

@@ -30,7 +30,7 @@ final class DemoFolder: Sendable {
             throw TidemarkError.unavailable("the folder \(url.path) cannot be made: \(FileFailure.reason(error))")
         }
         self.url = url
-        let files = Self.databases.flatMap { [$0, $0 + "-wal", $0 + "-shm", $0 + ".lock"] } + ["state"]
+        let files = Self.databases.flatMap { [$0, $0 + "-wal", $0 + "-shm"] } + ["state"]
         let present = files.filter { manager.fileExists(atPath: url.appending(path: $0).path) }
         isKept = keep || !Set(present).isDisjoint(with: Self.databases)
         made = path == nil ? [url] : files.filter { !present.contains($0) }.map { url.appending(path: $0) }
