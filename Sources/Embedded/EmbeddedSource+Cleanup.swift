@@ -20,7 +20,7 @@ extension EmbeddedSource {
         }
         guard isDue else { return nil }
         let minutes = try await file.read { db in
-            guard try db.tableExists(CDCTables.jobs) else { return nil as Int64? }
+            guard try Self.hasTable(CDCTables.jobs, db) else { return nil as Int64? }
             return try Int64.fetchOne(db, sql: "SELECT retention FROM cdc_jobs WHERE job_type = 'cleanup'")
         }
         guard let minutes else { return nil }
@@ -82,7 +82,7 @@ extension EmbeddedSource {
     /// How far the changes of each capture may be purged: below `aged`, and not past what a reader has read.
     private func lowWaterMarks(_ aged: Int64) async throws -> [(instance: String, lowWater: Int64)] {
         try await file.read { db in
-            let hasReaders = try db.tableExists("cdc_readers")
+            let hasReaders = try Self.hasTable("cdc_readers", db)
             let limit = hasReaders ? try Self.unreadLimit(db) : 0
             let instances = try String.fetchAll(db, sql: "SELECT capture_instance FROM cdc_change_tables ORDER BY 1")
             let held = try instances.reduce(0 as Int64) { sum, instance in

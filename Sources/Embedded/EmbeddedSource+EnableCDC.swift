@@ -1,8 +1,16 @@
 import GRDB
-import Tidemark
+public import Tidemark
 
 extension EmbeddedSource {
-    /// Enables change data capture; safe to repeat.
+    /// What came of enabling change data capture.
+    public struct Enabled: Sendable, Equatable {
+        /// The capture instances that are new.
+        public var captures: [String] = []
+        /// Those that cannot be, or that no longer can be.
+        public var refused: [RefusedCapture] = []
+    }
+
+    /// Enables change data capture; safe to repeat. Captures that have lost their triggers get them again.
     ///
     /// Rows a table already holds are captured as inserts in the same transaction, so a capture is complete from
     /// its start. A position is closed behind them: a table without rows has an LSN at which it is empty, and a
@@ -14,27 +22,56 @@ extension EmbeddedSource {
     @discardableResult
     public func enableCDC(tables: [String]? = nil) async throws -> [String] {
         let now = now
+        let path = file.label.place
         return try await file.write { db in
-            try Self.install(db)
-            var enabled: [String] = []
-            for table in try tables.map({ try Self.names($0, db) }) ?? Self.capturableTables(db) {
-                let instance = CDCTables.instance(of: table)
-                let exists = try Bool.fetchOne(
-                    db, sql: "SELECT EXISTS (SELECT 1 FROM cdc_change_tables WHERE capture_instance = ?)",
-                    arguments: [instance])!
-                if exists {
-                    _ = try Self.capture(db, instance: instance, table: table)
-                } else {
-                    try Self.enable(table, db, at: now())
-                    enabled.append(instance)
-                }
-            }
-            if !enabled.isEmpty {
-                let clock = try Int64.fetchOne(db, sql: "SELECT value FROM cdc_clock WHERE id = 1")!
-                try Self.closePosition(clock, db, at: now())
-            }
-            return enabled
+            let enabled = try Self.enable(
+                try tables.map { try Self.names($0, db) } ?? Self.capturableTables(db), db, path: path, at: now())
+            if let refused = enabled.refused.first { throw refused.reason }
+            return enabled.captures
         }
+    }
+
+    /// Enables change data capture on every table that has a primary key and that the filter lets in; those that cannot
+    /// be captured are left out.
+    public func enableWherePossible() async throws -> Enabled {
+        let (now, filter, path) = (now, filter, file.label.place)
+        return try await file.write { db in
+            try Self.enable(try Self.capturableTables(db).filter(filter.includes), db, path: path, at: now())
+        }
+    }
+
+    private static func enable(
+        _ tables: [String], _ db: Database, path: String, at time: Timestamp
+    ) throws -> Enabled {
+        try install(db)
+        let known = try String.fetchSet(db, sql: "SELECT capture_instance FROM cdc_change_tables")
+        var result = Enabled()
+        for table in tables where !known.contains(CDCTables.instance(of: table)) {
+            let instance = CDCTables.instance(of: table)
+            do {
+                try db.inSavepoint {
+                    try enable(table, as: instance, db, at: time)
+                    return .commit
+                }
+                result.captures.append(instance)
+            } catch let error as TidemarkError {
+                result.refused.append(RefusedCapture(instance: instance, reason: error))
+            } catch let error as DatabaseError where error.resultCode == .SQLITE_ERROR {
+                result.refused.append(
+                    RefusedCapture(
+                        instance: instance,
+                        reason: .schema("table \(table) cannot be captured: \(error.message ?? "no message")")))
+            }
+        }
+        let standing = try look(db, known: nil, path: path)
+        if standing.needsMending || !result.captures.isEmpty { try close(standing, db, at: time) }
+        for table in tables {
+            let instance = CDCTables.instance(of: table)
+            if case .faulty(let reason, _) = standing.conditions.conditions[instance] {
+                result.refused.append(RefusedCapture(instance: instance, reason: reason))
+            }
+        }
+        return result
     }
 
     /// Sets how long changes are kept; SQL Server's default of three days applies until then.
@@ -68,7 +105,7 @@ extension EmbeddedSource {
     }
 
     /// The tables of the source's owner.
-    private static let ownTables = """
+    static let ownTables = """
         FROM pragma_table_list AS tables
         WHERE schema = 'main' AND type = 'table'
             AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'cdc\\_%' ESCAPE '\\'
@@ -84,9 +121,12 @@ extension EmbeddedSource {
                 """)
     }
 
-    private static func enable(_ table: String, _ db: Database, at time: Timestamp) throws {
-        let triggers = try describe(table, db)
-        let instance = triggers.instance
+    private static func enable(
+        _ table: String, as instance: String, _ db: Database, at time: Timestamp
+    ) throws {
+        let triggers = try describe(table, as: instance, db)
+        try Capture.requireOwnNames(of: triggers.columns.map(\.name), table: table)
+        try db.execute(sql: triggers.createChangeTable)
         try db.execute(sql: triggers.install)
         try db.execute(
             sql: """
@@ -105,59 +145,6 @@ extension EmbeddedSource {
                     instance, ordinal + 1, column.name, column.declaration, column.isNullable,
                     triggers.key.firstIndex(of: column.name).map { $0 + 1 },
                 ])
-        }
-    }
-
-    /// What the schema says about a table, with everything checked that capturing relies on.
-    private static func describe(_ table: String, _ db: Database) throws -> CaptureTriggers {
-        var columns: [CaptureTriggers.SourceColumn] = []
-        var key: [(Int, String)] = []
-        // Hidden is 2 or 3 for generated columns, which are captured, and 1 for those of virtual tables.
-        let sql = "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1"
-        for row in try Row.fetchAll(db, sql: sql, arguments: [table]) {
-            let (name, declared): (String, String) = (row[0], row[1])
-            // SQLite reports a generated column's type with these words.
-            let declaration = declared.replacing(#/(?i)\s*generated always$/#, with: "")
-            guard !name.hasPrefix("__$") else {
-                throw TidemarkError.schema(
-                    "column \(table).\(name) has a name kept for change tables; rename it")
-            }
-            _ = try type(ofColumn: name, declared: declaration, table: table)
-            let ordinal: Int = row[4]
-            if ordinal > 0 { key.append((ordinal, name)) }
-            columns.append(
-                .init(
-                    name: name, declaration: declaration, isNullable: row[2] == 0 && ordinal == 0,
-                    defaultValue: row[3]))
-        }
-        guard !key.isEmpty else {
-            throw TidemarkError.schema(
-                "table \(table) has no primary key, by which changes are told apart; give it one")
-        }
-        return CaptureTriggers(
-            table: table, columns: columns, key: key.sorted { $0.0 < $1.0 }.map(\.1),
-            displacing: try displacingIndexes(table, db))
-    }
-
-    /// The unique indexes through which `REPLACE` may displace a row of another key: all but the primary key,
-    /// and that one too when its collation takes different keys for the same.
-    private static func displacingIndexes(_ table: String, _ db: Database) throws -> [CaptureTriggers.UniqueIndex] {
-        let indexes = try Row.fetchAll(
-            db, sql: "SELECT name, origin, partial FROM pragma_index_list(?) WHERE \"unique\"", arguments: [table])
-        return try indexes.compactMap { index in
-            let name: String = index[0]
-            let columns = try Row.fetchAll(
-                db, sql: "SELECT name, coll FROM pragma_index_xinfo(?) WHERE key", arguments: [name])
-            guard index[2] == 0, columns.allSatisfy({ $0[0] != nil }) else {
-                throw TidemarkError.schema(
-                    """
-                    table \(table) has the unique index \(name) on an expression or on a part of its rows: what \
-                    REPLACE displaces through it cannot be captured exactly. Make it a plain index, or leave the table \
-                    out of capture
-                    """)
-            }
-            if index[1] == "pk", columns.allSatisfy({ $0[1] == "BINARY" }) { return nil }
-            return CaptureTriggers.UniqueIndex(columns: columns.map { ($0[0], $0[1]) })
         }
     }
 }

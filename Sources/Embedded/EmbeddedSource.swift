@@ -20,16 +20,25 @@ public final class EmbeddedSource: ChangeSource {
     let file: SQLiteFile
     let now: @Sendable () -> Timestamp
     let lastCleanup = Mutex<Timestamp?>(nil)
+    /// Which captures there are to be.
+    let filter: CaptureFilter
+    /// What the schema last said of the captures.
+    private let known = Mutex<CaptureConditions?>(nil)
 
     /// How long closing a position waits for a writer. Past that, the bounds stay at the last closed position.
     private static let closingWait: Duration = .milliseconds(500)
 
     /// Opens the file, creating it when it is missing. Change data capture is enabled by `enableCDC`.
     ///
-    /// - Parameter now: the clock that dates positions and retention.
+    /// - Parameters:
+    ///   - filter: which tables are captured and told of.
+    ///   - now: the clock that dates positions and retention.
     /// - Throws: `TidemarkError.unavailable` when the file cannot be opened or written.
-    public init(path: String, now: @escaping @Sendable () -> Timestamp = { .now() }) throws {
+    public init(
+        path: String, filter: CaptureFilter = .all, now: @escaping @Sendable () -> Timestamp = { .now() }
+    ) throws {
         file = try SQLiteFile(path: path, role: "source", isFollowed: true)
+        self.filter = filter
         self.now = now
     }
 
@@ -42,29 +51,34 @@ public final class EmbeddedSource: ChangeSource {
 
     public func catalog() async throws -> SourceCatalog {
         let path = file.label.place
+        let filter = filter
         try await upgrade()
         return try await file.read { db in
             try Self.requireCDC(db, path: path)
             let tables = try Row.fetchAll(
                 db, sql: "SELECT capture_instance, source_table FROM cdc_change_tables ORDER BY capture_instance")
-            var catalog = SourceCatalog(captures: [], refused: [])
-            for row in tables {
+            let names = try String.fetchAll(db, sql: "SELECT name \(Self.ownTables)")
+            var catalog = SourceCatalog(
+                captures: [], refused: [], warnings: filter.complaints(tables: names + tables.map { $0[1] }))
+            for row in tables where filter.includes(row[1]) {
                 do {
                     catalog.captures.append(try Self.capture(db, instance: row[0], table: row[1]))
                 } catch let error as TidemarkError {
                     catalog.refused.append(RefusedCapture(instance: row[0], reason: error))
                 }
+                catalog.warnings += try CaptureSchema(row[0], table: row[1], db).warnings
             }
             return catalog
         }
     }
 
-    /// Makes the tables that a source file of an earlier version lacks.
+    /// Makes the tables and columns that a source file of an earlier version lacks.
     private func upgrade() async throws {
         let path = file.label.place
         let isOld = try await file.read { db in
             try Self.requireCDC(db, path: path)
-            return try !db.tableExists("cdc_source")
+            let columns = try String.fetchSet(db, sql: "SELECT name FROM pragma_table_info('cdc_change_tables')")
+            return try !Self.hasTable("cdc_source", db) || !columns.isSuperset(of: CDCTables.restartColumns.map(\.0))
         }
         if isOld { try await file.write { try Self.install($0) } }
     }
@@ -72,45 +86,32 @@ public final class EmbeddedSource: ChangeSource {
     /// Makes the tables all captures share, or what they lack; safe to repeat.
     static func install(_ db: Database) throws {
         try db.execute(sql: CDCTables.bootstrap)
-        let jobs = try db.columns(in: CDCTables.jobs).map(\.name)
+        let jobs = try String.fetchSet(db, sql: "SELECT name FROM pragma_table_info(?)", arguments: [CDCTables.jobs])
         if !jobs.contains("max_unread_changes") { try db.execute(sql: CDCTables.addUnreadLimit) }
+        let captures = try String.fetchSet(db, sql: "SELECT name FROM pragma_table_info('cdc_change_tables')")
+        for (name, type) in CDCTables.restartColumns where !captures.contains(name) {
+            try db.execute(sql: "ALTER TABLE cdc_change_tables ADD COLUMN \(name) \(type)")
+        }
     }
 
-    /// The capture as it was enabled, whatever became of the source table's columns since.
+    /// The capture as it was enabled, whatever became of the source table since: `bounds` tells of that.
     static func capture(_ db: Database, instance: String, table: String) throws -> Capture {
-        let missing = try ["insert", "update", "delete"].filter { event in
-            try !Bool.fetchOne(
-                db,
-                sql: """
-                    SELECT EXISTS (
-                        SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = ?
-                            AND tbl_name = ? COLLATE NOCASE)
-                    """,
-                arguments: [CDCTables.trigger(instance, event), table])!
-        }
-        guard missing.isEmpty else {
-            throw TidemarkError.schema(
-                """
-                capture \(instance) has lost its \(missing.joined(separator: ", ")) trigger on table \(table), which \
-                was dropped, renamed or made anew since, so changes may be missing. Drop the table \
-                \(CDCTables.changeTable(instance)), delete the capture from cdc_change_tables and \
-                cdc_captured_columns, run bootstrap, and start over with an empty serving database
-                """)
-        }
         let rows = try Row.fetchAll(
             db,
             sql: """
-                SELECT column_name, column_type, is_nullable, key_ordinal FROM cdc_captured_columns
+                SELECT column_name, column_type, key_ordinal FROM cdc_captured_columns
                 WHERE capture_instance = ? ORDER BY column_ordinal
                 """,
             arguments: [instance])
         var key: [(Int, String)] = []
         let columns = try rows.map { row in
             let (name, declaration): (String, String) = (row[0], row[1])
-            if let ordinal: Int = row[3] { key.append((ordinal, name)) }
+            let ordinal: Int? = row[2]
+            if let ordinal { key.append((ordinal, name)) }
+            // The table itself keeps NULL from a NOT NULL column, and a migration may let it in.
             return Column(
                 name: name, type: try type(ofColumn: name, declared: declaration, table: table),
-                isNullable: row[2])
+                isNullable: ordinal == nil)
         }
         return Capture(
             instance: instance, table: table, columns: columns,
@@ -124,12 +125,21 @@ public final class EmbeddedSource: ChangeSource {
         throw TidemarkError.schema(
             """
             column \(table).\(name) \(problem). Declare it as one of INTEGER, TINYINT, SMALLINT, MEDIUMINT, BOOLEAN, \
-            REAL, DECIMAL_TEXT(p,s), TEXT, BLOB, DATE, TIME, DATETIME, DATETIMEOFFSET or UUID
+            REAL, DECIMAL_TEXT(p,s), TEXT, JSON, BLOB, DATE, TIME, DATETIME, DATETIMEOFFSET or UUID, or leave the table \
+            out with CDC_EXCLUDE=\(table)
             """)
     }
 
+    /// Whether there is a table, asked of the schema as it is: what GRDB knows of it is as old as its connection, and other
+    /// programs change it.
+    static func hasTable(_ name: String, _ db: Database) throws -> Bool {
+        try Bool.fetchOne(
+            db.cachedStatement(sql: "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?)"),
+            arguments: [name])!
+    }
+
     static func requireCDC(_ db: Database, path: String) throws {
-        guard try db.tableExists("cdc_change_tables"), try db.tableExists(CDCTables.clock) else {
+        guard try hasTable("cdc_change_tables", db), try hasTable(CDCTables.clock, db) else {
             throw TidemarkError.unavailable(
                 "change data capture is not enabled on the source database \(path): run tidemark bootstrap")
         }
@@ -139,29 +149,53 @@ public final class EmbeddedSource: ChangeSource {
 
     /// Where the log stands. When changes lie at the clock's present value, their position is closed first; when
     /// there are none, nothing is written.
+    ///
+    /// Each snapshot of the log is looked at together with the schema of that moment, so that no position is told of up
+    /// to which a change may have gone uncaptured. Triggers that are missing, as after a migration that rebuilt their
+    /// table, are made again in the same transaction as the position behind which the capture is complete again.
     public func bounds(verifying position: SourcePosition?) async throws -> SourceBounds {
         let now = now
         let path = file.label.place
-        let (open, bounds) = try await file.withWriter { db in
-            var state: (Bool, SourceBounds)?
-            try db.inTransaction(.deferred) {
-                state = try Self.readBounds(db, path: path, verifying: position)
-                return .commit
+        let known = known.withLock { $0 }
+        if known == nil { try await upgrade() }
+        let found: Look
+        do {
+            found = try await file.withWriter { db in
+                var look: Look?
+                try db.inTransaction(.deferred) {
+                    look = try Self.look(db, known: known, path: path, verifying: position)
+                    return .commit
+                }
+                return look!
             }
-            return state!
+        } catch {
+            // Another file may have taken the place, one of an earlier version.
+            self.known.withLock { $0 = nil }
+            throw error
         }
-        guard open else { return bounds }
-        let closed = try await file.writeUnlessBusy(waiting: Self.closingWait) { db in
+        self.known.withLock { $0 = found.conditions }
+        guard found.isOpen || found.needsMending else { return found.bounds }
+        let written = try await file.writeUnlessBusy(waiting: Self.closingWait) { db in
             // Somebody else may have closed the position since.
-            var (open, bounds) = try Self.readBounds(db, path: path, verifying: position)
-            guard open else { return bounds }
-            let clock = bounds.maxLSN.clock + 1
-            let time = now()
-            try Self.closePosition(clock, db, at: time)
-            (bounds.maxLSN, bounds.maxCommitTime) = (LSN(clock: clock), time)
-            return bounds
+            let present = try Self.look(db, known: found.conditions, path: path, verifying: position)
+            guard present.isOpen || present.needsMending else { return present }
+            try Self.close(present, db, at: now())
+            return try Self.look(db, known: present.conditions, path: path, verifying: position)
         }
-        return closed ?? bounds
+        guard let written else { return found.bounds }
+        self.known.withLock { $0 = written.conditions }
+        return written.bounds
+    }
+
+    /// The log and the captures as one snapshot has them.
+    struct Look: Sendable {
+        /// As of the last closed position.
+        var bounds: SourceBounds
+        /// Whether there are changes past it.
+        var isOpen: Bool
+        var conditions: CaptureConditions
+
+        var needsMending: Bool { conditions.conditions.values.contains(where: \.needsMending) }
     }
 
     /// What became of a position, in the snapshot `db` is in.
@@ -180,23 +214,27 @@ public final class EmbeddedSource: ChangeSource {
 
     /// What the source is; nothing in a file of an earlier version.
     private static func identity(_ db: Database) throws -> SourceIdentity {
-        guard try db.tableExists("cdc_source") else { return SourceIdentity() }
+        guard try hasTable("cdc_source", db) else { return SourceIdentity() }
         let id = try String.fetchOne(db.cachedStatement(sql: "SELECT source_id FROM cdc_source WHERE id = 1"))
         return SourceIdentity(id.map { ["source_id": $0] } ?? [:])
     }
 
-    /// Ends the position the clock stands at, and begins the next one.
-    static func closePosition(_ clock: Int64, _ db: Database, at time: Timestamp) throws {
+    /// Ends the position the clock stands at, and begins the next one; on the way, captures are mended that need it.
+    static func close(_ look: Look, _ db: Database, at time: Timestamp) throws {
+        let clock = look.bounds.maxLSN.clock + 1
+        for condition in look.conditions.conditions.values {
+            if let sweep = condition.sweep { try db.execute(sql: sweep) }
+        }
+        try mendTriggers(db, look.conditions, clock: clock)
         try db.execute(
             sql: "INSERT INTO cdc_lsn_time_mapping (start_lsn, tran_end_time) VALUES (?, ?)",
             arguments: [clock, time.description])
         try db.execute(sql: "UPDATE cdc_clock SET value = ? WHERE id = 1", arguments: [clock + 1])
     }
 
-    /// The bounds as of the last closed position, and whether there are changes past it.
-    private static func readBounds(
-        _ db: Database, path: String, verifying position: SourcePosition? = nil
-    ) throws -> (isOpen: Bool, SourceBounds) {
+    static func look(
+        _ db: Database, known: CaptureConditions?, path: String, verifying position: SourcePosition? = nil
+    ) throws -> Look {
         let state: Row?
         do {
             state = try Row.fetchOne(
@@ -213,6 +251,7 @@ public final class EmbeddedSource: ChangeSource {
         guard let state else {
             throw TidemarkError.unavailable("the row of cdc_clock is missing in the source database \(path)")
         }
+        let conditions = try conditions(db, known: known)
         let clock: Int64 = state[0]
         let time = (state[1] as String?).flatMap { Timestamp($0) }
         let maxLSN = LSN(clock: clock - 1)
@@ -221,10 +260,24 @@ public final class EmbeddedSource: ChangeSource {
             finding: try position.map { try finding(of: $0, db, maxLSN: maxLSN) } ?? .unasked)
         var isOpen = false
         let captures = try db.cachedStatement(
-            sql: "SELECT capture_instance, start_lsn FROM cdc_change_tables")
+            sql: "SELECT capture_instance, start_lsn, restart_lsn, restart_reason FROM cdc_change_tables")
         for row in try Row.fetchAll(captures) {
             let instance: String = row[0]
-            bounds.captures[instance] = CaptureBounds(minLSN: LSN(clock: row[1]))
+            var own = CaptureBounds(
+                minLSN: LSN(clock: row[1]), restartedAt: (row[2] as Int64?).map { LSN(clock: $0) },
+                restartReason: row[3])
+            defer { bounds.captures[instance] = own }
+            switch conditions.conditions[instance] {
+            case .faulty(let error, _):
+                own.fault = error
+                // Its change table may be gone.
+                continue
+            case .broken(let reason):
+                own.fault = .schema(
+                    "capture \(instance) \(reason). It is made anew as soon as no other program writes to the source")
+            case .sound, .overtaken, nil:
+                break
+            }
             let last = try Int64.fetchOne(
                 db.cachedStatement(
                     sql: """
@@ -233,7 +286,7 @@ public final class EmbeddedSource: ChangeSource {
                         """))
             if let last, last >= clock { isOpen = true }
         }
-        return (isOpen, bounds)
+        return Look(bounds: bounds, isOpen: isOpen, conditions: conditions)
     }
 
     /// Closes a position, whether or not there are changes at it, so that the log passes the mark on an idle source too.
@@ -241,10 +294,11 @@ public final class EmbeddedSource: ChangeSource {
         let now = now
         let path = file.label.place
         return try await file.write { db in
-            let clock = try Self.readBounds(db, path: path).1.maxLSN.clock + 1
             let time = now()
-            try Self.closePosition(clock, db, at: time)
-            return SourceMark(lsn: LSN(clock: clock), time: time, isPosition: true)
+            let look = try Self.look(db, known: nil, path: path)
+            // With it, captures are mended that need it: what was not captured so far is at this position.
+            try Self.close(look, db, at: time)
+            return SourceMark(lsn: LSN(clock: look.bounds.maxLSN.clock + 1), time: time, isPosition: true)
         }
     }
 
@@ -294,7 +348,11 @@ public final class EmbeddedSource: ChangeSource {
         let label = file.label
         return try await file.openCursor { db in
             let state = try Row.fetchOne(
-                db, sql: "SELECT start_lsn, is_complete FROM cdc_change_tables WHERE capture_instance = ?",
+                db,
+                sql: """
+                    SELECT start_lsn, is_complete, restart_lsn, restart_reason FROM cdc_change_tables
+                    WHERE capture_instance = ?
+                    """,
                 arguments: [capture.instance])
             guard let state else {
                 throw TidemarkError.schema("there is no capture \(capture.instance) in \(label)")
@@ -304,6 +362,13 @@ public final class EmbeddedSource: ChangeSource {
             guard window.after == .zero ? isComplete : window.after.clock >= minClock - 1 else {
                 throw TidemarkError.gap(
                     capture: capture.instance, watermark: window.after, minLSN: LSN(clock: minClock))
+            }
+            // Whoever asks for a window across the moment at which the capture was made anew does not know of it.
+            if let restart: Int64 = state[2], window.after.clock < restart, window.through.clock >= restart,
+                let error = CaptureBounds(minLSN: nil, restartedAt: LSN(clock: restart), restartReason: state[3])
+                    .trouble(of: capture.instance, at: window.after)
+            {
+                throw error
             }
             // The file may have been put back from a backup since then, too.
             let clock = try Int64.fetchOne(db, sql: "SELECT value FROM cdc_clock WHERE id = 1") ?? 1
@@ -364,6 +429,9 @@ public final class EmbeddedSource: ChangeSource {
     public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
         let label = file.label
         return try await file.openCursor { db in
+            if case .faulty(let error, _) = try Self.condition(of: capture.instance, table: capture.table, db) {
+                throw error
+            }
             let statement = try SQLiteStatement(
                 db, "SELECT \(quotedList(capture.columns.map(\.name))) FROM \(quoted(capture.table))", in: label)
             let decoder = SQLiteRowDecoder(

@@ -83,6 +83,9 @@ struct SQLiteRowDecoder {
         case .decimal(let precision, let scale):
             vector.append(scaled: try decimal(statement, field, storage, precision, scale))
         case .string:
+            if storage == SQLITE_INTEGER || storage == SQLITE_FLOAT {
+                return try appendNumber(statement, field, storage, to: &vector)
+            }
             let bytes = try text(statement, field, storage)
             guard UTF8Text.isValid(bytes) else { throw UnreadableText("is not valid UTF-8") }
             vector.append(bytes: bytes)
@@ -93,13 +96,28 @@ struct SQLiteRowDecoder {
             vector.append(try CalendarText.parseDate(text(statement, field, storage)))
         case .time:
             vector.append(try CalendarText.parseTime(text(statement, field, storage)))
-        case .timestamp:
-            vector.append(try CalendarText.parseTimestamp(text(statement, field, storage)))
-        case .timestampTZ:
-            vector.append(try CalendarText.parseTimestampTZ(text(statement, field, storage)))
+        case .timestamp, .timestampTZ:
+            vector.append(try timestamp(statement, field, storage))
         case .uuid:
             vector.append(try uuid(statement, field, storage))
         }
+    }
+
+    /// A number in a column of text, which only a column declared as JSON holds: a column of another declaration for
+    /// text has an affinity that makes text of it.
+    private func appendNumber(
+        _ statement: OpaquePointer, _ field: Field, _ storage: Int32, to vector: inout ColumnVector
+    ) throws(UnreadableText) {
+        var text: String
+        if storage == SQLITE_INTEGER {
+            text = "\(sqlite3_column_int64(statement, field.index))"
+        } else {
+            let value = sqlite3_column_double(statement, field.index)
+            guard value.isFinite else { throw UnreadableText("\(value) is no number of JSON") }
+            // The shortest text that reads as the same number.
+            text = "\(value)"
+        }
+        text.withUTF8 { vector.append(bytes: UnsafeRawBufferPointer($0)) }
     }
 
     @inline(__always)
@@ -204,6 +222,22 @@ struct SQLiteRowDecoder {
     ) throws(UnreadableText) -> UnsafeRawBufferPointer {
         guard storage == SQLITE_TEXT else { throw mismatch(statement, field, storage) }
         return bytes(statement, field)
+    }
+
+    @inline(__always)
+    private func timestamp(
+        _ statement: OpaquePointer, _ field: Field, _ storage: Int32
+    ) throws(UnreadableText) -> Int64 {
+        guard storage == SQLITE_TEXT else {
+            let found = mismatch(statement, field, storage)
+            guard storage == SQLITE_INTEGER || storage == SQLITE_FLOAT else { throw found }
+            throw UnreadableText(
+                """
+                \(found.reason): a number may be a Julian day, or seconds or milliseconds since 1970, and nothing tells \
+                which; write it as text, YYYY-MM-DD HH:MM:SS
+                """)
+        }
+        return try CalendarText.parseTimestamp(bytes(statement, field))
     }
 
     private func uuid(

@@ -25,6 +25,8 @@ package enum SQLiteType {
                 return nil
             }
             return .decimal(precision: precision, scale: scale)
+        // SQLite's affinity turns JSON that is nothing but a number into a number; its text is still that JSON.
+        case "JSON": return .string
         case "CHAR", "CHARACTER", "NCHAR", "VARCHAR", "NVARCHAR", "TEXT", "NTEXT", "CLOB": return .string
         case "BLOB", "BINARY", "VARBINARY": return .binary
         case "DATE": return .date
@@ -34,6 +36,25 @@ package enum SQLiteType {
         case "UUID", "UNIQUEIDENTIFIER": return .uuid
         default: return nil
         }
+    }
+
+    /// Whether columns declared so keep the same values, in the same form, as the same type.
+    static func keepsAlike(_ one: String, _ other: String) -> Bool {
+        logicalType(declared: one) == logicalType(declared: other) && affinity(of: one) == affinity(of: other)
+    }
+
+    private enum Affinity {
+        case integer, text, blob, real, numeric
+    }
+
+    /// The rules of <https://www.sqlite.org/datatype3.html#determination_of_column_affinity>, in their order.
+    private static func affinity(of declaration: String) -> Affinity {
+        let type = declaration.uppercased()
+        func has(_ words: String...) -> Bool { words.contains { type.contains($0) } }
+        if has("INT") { return .integer }
+        if has("CHAR", "CLOB", "TEXT") { return .text }
+        if has("BLOB") || type.isEmpty { return .blob }
+        return has("REAL", "FLOA", "DOUB") ? .real : .numeric
     }
 
     /// The declaration under which SQLite keeps every value of `type` unchanged.

@@ -75,14 +75,7 @@ enum ServingTables {
 
     /// - Throws: `TidemarkError.schema` when a captured column has the name of one of the table's own.
     static func stagingColumns(_ capture: Capture) throws -> [Declaration] {
-        let own = stagingHead + [ingestedAt]
-        for column in capture.columns where own.contains(where: { $0.name == column.name.lowercased() }) {
-            throw TidemarkError.schema(
-                """
-                column \(capture.table).\(column.name) has the name of one of the columns \(capture.stagingTable) adds \
-                (\(own.map(\.name).joined(separator: ", "))); rename it in the source
-                """)
-        }
+        try Capture.requireOwnNames(of: capture.columns.map(\.name), table: capture.table)
         let captured = capture.columns.map {
             Declaration(
                 name: $0.name, type: SQLiteType.declaration(of: $0.type), keyOrdinal: 0, isRequired: false)

@@ -5,12 +5,15 @@ struct CaptureChoice: Sendable {
     var catalog = SourceCatalog(captures: [], refused: [])
     var warnings: [String] = []
 
-    /// - Parameter excluded: `capture_instance.column` names left out, in any case.
-    init(_ entries: [CaptureEntry], excluded: Set<String>) {
+    /// - Parameters:
+    ///   - excluded: `capture_instance.column` names left out, in any case.
+    ///   - filter: which tables are carried. One whose name is hidden is told of, with the reason.
+    init(_ entries: [CaptureEntry], excluded: Set<String>, filter: CaptureFilter = .all) {
         let excluded = Set(excluded.map { $0.lowercased() })
         var unused = excluded
         for entry in entries.sorted(by: { $0.instance < $1.instance }) {
             unused.subtract(entry.columns.map { Self.path(entry, $0) })
+            if let table = entry.source?.name, !filter.includes(table) { continue }
             // Two instances are how a table's columns are changed under CDC: the new one has the new columns, and the
             // old one is disabled when nobody reads it any more.
             if let newer = entries.first(where: { $0.sourceID == entry.sourceID && Self.isNewer($0, than: entry) }) {
@@ -27,6 +30,7 @@ struct CaptureChoice: Sendable {
                 catalog.refused.append(RefusedCapture(instance: entry.instance, reason: error))
             }
         }
+        warnings += filter.complaints(tables: entries.compactMap(\.source?.name))
         warnings += unused.sorted().map { "CDC_EXCLUDE_COLUMNS has \($0), which is no captured column" }
     }
 

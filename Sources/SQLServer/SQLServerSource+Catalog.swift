@@ -16,7 +16,7 @@ extension SQLServerSource {
                 return entries
             }
         }
-        let choice = CaptureChoice(entries, excluded: options.excludedColumns)
+        let choice = CaptureChoice(entries, excluded: options.excludedColumns, filter: options.filter)
         state.withLock { state in
             state.entries = Dictionary(entries.map { ($0.instance, $0) }, uniquingKeysWith: { $1 })
         }

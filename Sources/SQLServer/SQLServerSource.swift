@@ -19,11 +19,14 @@ public final class SQLServerSource: ChangeSource {
     public struct Options: Sendable {
         /// `capture_instance.column` names that are left out, in any case.
         public var excludedColumns: Set<String>
+        /// Which tables are told of.
+        public var filter: CaptureFilter
         /// Told of captures that are read in a lesser way, such as without `__$command_id`.
         public var logger: Logger
 
-        public init(excludedColumns: Set<String> = [], logger: Logger) {
+        public init(excludedColumns: Set<String> = [], filter: CaptureFilter = .all, logger: Logger) {
             self.excludedColumns = excludedColumns
+            self.filter = filter
             self.logger = logger
         }
     }

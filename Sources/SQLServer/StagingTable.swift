@@ -24,14 +24,7 @@ struct StagingTable: Sendable {
 
     /// - Throws: `TidemarkError.schema` when a captured column has the name of one of the table's own.
     init(_ capture: Capture) throws {
-        let own = Self.head.map(\.name) + [Self.ingestedAt.name]
-        for column in capture.columns where own.contains(column.name.lowercased()) {
-            throw TidemarkError.schema(
-                """
-                column \(capture.table).\(column.name) has the name of one of the columns \(capture.stagingTable) adds \
-                (\(own.joined(separator: ", "))); rename it in the source
-                """)
-        }
+        try Capture.requireOwnNames(of: capture.columns.map(\.name), table: capture.table)
         self.capture = capture
     }
 

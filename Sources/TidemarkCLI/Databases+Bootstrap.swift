@@ -15,21 +15,27 @@ extension Databases {
         let source: any ChangeSource
         switch settings.bootstrapSource ?? settings.source {
         case .sqlite(let path):
-            source = try await bootstrapSource(path: path) { say("source: \($0)") }
+            source = try await bootstrapSource(path: path, settings) { say("source: \($0)") }
         case .sqlServer(let dsn):
             try await bootstrapSource(dsn, settings) { say("source: \($0)") }
             source = SQLServerSource(
                 try SQLServerDatabase(dsn, role: "source"),
-                options: .init(excludedColumns: settings.excludedColumns, logger: logger))
+                options: .init(
+                    excludedColumns: settings.excludedColumns, filter: settings.captureFilter, logger: logger))
         }
         let catalog = try await source.catalog().carried
-        let captures = catalog.captures
+        for warning in catalog.warnings { say("source: \(warning)") }
         for refused in catalog.refused { say("source: left out: \(refused.reason)") }
-        guard !captures.isEmpty else {
+        guard !catalog.captures.isEmpty else {
             throw TidemarkError.schema(
-                "no table of \(settings.source) has a primary key and is captured; give one to those to capture")
+                """
+                no table of \(settings.source) can be captured: give a primary key to those to capture, and see what was left \
+                out above and by CDC_INCLUDE and CDC_EXCLUDE
+                """)
         }
-        say("source: changes are captured of \(captures.map(\.table).joined(separator: ", "))")
+        let faults = try await source.bounds().captures.compactMapValues(\.fault)
+        let captured = catalog.captures.filter { faults[$0.instance] == nil }.map(\.table)
+        if !captured.isEmpty { say("source: changes are captured of \(captured.joined(separator: ", "))") }
         if let trouble = try await source.trouble() { say("source: \(trouble.error)") }
 
         let serving: any ServingStore
@@ -49,8 +55,18 @@ extension Databases {
             try await serving.bootstrap()
             roles = { try await scripts.apply(Scripts.serving.roles) }
         }
-        for capture in captures {
-            try await serving.prepareStaging(for: capture, source: settings.sourceName)
+        var isPrepared = false
+        for capture in catalog.captures {
+            do {
+                try await serving.prepareStaging(for: capture, source: settings.sourceName)
+                isPrepared = true
+            } catch TidemarkError.schema(let reason) {
+                say("serving: left out: \(reason)")
+            }
+        }
+        guard isPrepared else {
+            throw TidemarkError.schema(
+                "no capture of \(settings.source) can be staged; see above for what to do about each")
         }
         // Last, since they tell tables apart by what is there.
         for done in try await roles?() ?? [] { say("serving: \(done)") }
@@ -59,18 +75,21 @@ extension Databases {
 
     // MARK: SQLite
 
-    private static func bootstrapSource(path: String, say: (String) -> Void) async throws -> EmbeddedSource {
+    private static func bootstrapSource(
+        path: String, _ settings: Settings, say: (String) -> Void
+    ) async throws -> EmbeddedSource {
         try makeFolder(of: path)
-        let source = try EmbeddedSource(path: path)
-        var enabled = try await source.enableCDC()
+        let source = try EmbeddedSource(path: path, filter: settings.captureFilter)
+        var enabled = try await source.enableWherePossible()
         if try await !source.hasTables() {
             for script in Scripts.all("sqlite/source") {
                 try await source.execute(script: script.text)
                 say("applied \(script.name)")
             }
-            enabled = try await source.enableCDC()
+            enabled = try await source.enableWherePossible()
         }
-        for instance in enabled { say("enabled change data capture, capture instance \(instance)") }
+        for refused in enabled.refused { say("left out: \(refused.reason)") }
+        for instance in enabled.captures { say("enabled change data capture, capture instance \(instance)") }
         return source
     }
 

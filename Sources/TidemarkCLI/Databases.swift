@@ -25,11 +25,13 @@ struct Databases: Sendable {
     private static func source(_ settings: Settings, logger: Logger) throws -> any ChangeSource {
         switch settings.source {
         case .sqlite(let path):
-            try EmbeddedSource(path: existing(path, role: "source", setting: .sourceDSN))
+            try EmbeddedSource(
+                path: existing(path, role: "source", setting: .sourceDSN), filter: settings.captureFilter)
         case .sqlServer(let dsn):
             SQLServerSource(
                 try SQLServerDatabase(dsn, role: "source"),
-                options: .init(excludedColumns: settings.excludedColumns, logger: logger))
+                options: .init(
+                    excludedColumns: settings.excludedColumns, filter: settings.captureFilter, logger: logger))
         }
     }
 

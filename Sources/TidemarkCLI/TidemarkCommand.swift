@@ -28,6 +28,7 @@ struct TidemarkCommand: AsyncParsableCommand {
               POLL_INTERVAL             pause between two looks at the log: 200ms
               CDC_BATCH_MAX_ROWS        changes in one window at most: 50000
               CDC_ON_GAP                changes purged unread: stop, or read a snapshot
+              CDC_INCLUDE, CDC_EXCLUDE  tables to capture, and not to: shop_*, *_audit
               CDC_EXCLUDE_COLUMNS       captured columns to leave out: dbo_t.a, dbo_t.b
               CDC_CAPTURE_POLLING       pause of SQL Server's capture job: 1s
               PROJECTION_INTERVAL       pause between two commits of a projection: 200ms

@@ -48,7 +48,7 @@ extension Commands {
             try place.source("CREATE TABLE things (name TEXT)")
             let outcome = try await place.run("bootstrap")
             #expect(outcome.end == .exit(70))
-            #expect(outcome.errors.contains("no table of sqlite:data/source.db has a primary key and is captured"))
+            #expect(outcome.errors.contains("no table of sqlite:data/source.db can be captured: give a primary key to"))
             #expect(try place.sourceValue("SELECT count(*) FROM sqlite_schema WHERE name = 'orders'") == "0")
         }
 

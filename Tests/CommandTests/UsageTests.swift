@@ -95,6 +95,7 @@ extension Commands {
             ("SERVING_DSN", "Driver={ODBC;Server=db;UID=sa;PWD=hunter2", "has a '{' without its '}'"),
             ("SOURCE_DSN", "sqlserver://sa:hunter2@db?encrypt=maybe", "has a value of encrypt that is none of"),
             ("CDC_ON_GAP", "skip", "'skip' is unknown; write one of stop, snapshot"),
+            ("CDC_INCLUDE", "orders,", "'orders,' has an empty pattern; write tables' names"),
             ("CDC_EXCLUDE_COLUMNS", "location", "'location' is not capture_instance.column"),
             ("CDC_CAPTURE_POLLING", "500ms", "'500ms' is not whole seconds"),
             ("SOURCE_DSN_FILE", "nowhere.txt", "nowhere.txt cannot be read"),

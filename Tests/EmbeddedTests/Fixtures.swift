@@ -97,8 +97,10 @@ final class SQLiteSource: SourceFixture {
         let capture = try await capture(table)
         let bounds = try await embedded.bounds()
         let isComplete = try await embedded.isComplete(capture)
-        let first = bounds.captures[capture.instance]?.minLSN ?? .zero
-        let after = isComplete ? .zero : LSN(high: first.high - 1, low: 0)
+        let own = bounds.captures[capture.instance]
+        let first = own?.minLSN ?? .zero
+        // What was captured before the capture was made anew is not all there was.
+        let after = isComplete ? .zero : own?.restartedAt ?? LSN(high: first.high - 1, low: 0)
         return try await embedded.changes(
             of: capture, in: LSNWindow(after: after, through: bounds.maxLSN), blockRows: 100
         ).blocks()
@@ -114,6 +116,18 @@ final class SQLiteSource: SourceFixture {
     func replayed(_ table: String) async throws -> [[String?]] {
         var state: [String?: [String?]] = [:]
         for change in try await changes(table) {
+            state[change.values[0]] = change.operation == 1 ? nil : change.values
+        }
+        return state.values.sorted { "\($0)" < "\($1)" }
+    }
+
+    /// The same of the changes after `lsn`.
+    func replayedAfter(_ table: String, _ lsn: LSN) async throws -> [[String?]] {
+        let window = LSNWindow(after: lsn, through: try await embedded.bounds().maxLSN)
+        var state: [String?: [String?]] = [:]
+        for change in try await embedded.changes(of: capture(table), in: window, blockRows: 100).blocks()
+            .flatMap(\.readable)
+        {
             state[change.values[0]] = change.operation == 1 ? nil : change.values
         }
         return state.values.sorted { "\($0)" < "\($1)" }

@@ -7,10 +7,11 @@ private func lsn(_ number: UInt64) -> LSN { LSN(high: number, low: 0) }
 struct IngestDecisionTests {
     private func decide(
         _ watermark: UInt64, max: UInt64, min: UInt64? = 1, beginning: IngestDecision.Beginning = .complete,
-        onGap: GapPolicy = .stop, isResyncRequested: Bool = false
+        onGap: GapPolicy = .stop, isResyncRequested: Bool = false, restart: UInt64? = nil, fault: TidemarkError? = nil
     ) -> IngestDecision {
-        let bounds = SourceBounds(
-            maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": CaptureBounds(minLSN: min.map(lsn))])
+        let own = CaptureBounds(
+            minLSN: min.map(lsn), restartedAt: restart.map(lsn), restartReason: "lost its triggers", fault: fault)
+        let bounds = SourceBounds(maxLSN: lsn(max), maxCommitTime: nil, captures: ["dbo_orders": own])
         return .next(
             capture: "dbo_orders", watermark: lsn(watermark), bounds: bounds, beginning: beginning, onGap: onGap,
             isResyncRequested: isResyncRequested)
@@ -107,6 +108,59 @@ struct IngestDecisionTests {
             Issue.record("it does not stop")
             return
         }
+    }
+
+    @Test(
+        "a capture made anew after the watermark has its table read, whatever is set for gaps",
+        arguments: GapPolicy.allCases)
+    func restart(onGap: GapPolicy) {
+        func decide(
+            _ watermark: UInt64, max: UInt64, min: UInt64 = 1, _ beginning: IngestDecision.Beginning
+        ) -> IngestDecision {
+            self.decide(watermark, max: max, min: min, beginning: beginning, onGap: onGap, restart: 5)
+        }
+        #expect(decide(4, max: 7, .unknown) == .snapshot(at: lsn(7)))
+        #expect(decide(4, max: 5, .unknown) == .snapshot(at: lsn(5)))
+        #expect(decide(4, max: 7, min: 6, .unknown) == .snapshot(at: lsn(7)))
+        #expect(decide(4, max: 9, .staged(at: lsn(7), hasPassed: false)) == .idle)
+        #expect(decide(4, max: 9, .staged(at: lsn(7), hasPassed: true)) == read(7, 9, from: 4, isBounded: false))
+        #expect(decide(4, max: 9, .staged(at: lsn(5), hasPassed: true)) == read(5, 9, from: 4, isBounded: false))
+        // Rows read before, for a gap or by a new capture, lack what was not captured.
+        #expect(decide(4, max: 9, .staged(at: lsn(4), hasPassed: true)) == .snapshot(at: lsn(9)))
+        #expect(decide(0, max: 9, .staged(at: lsn(4), hasPassed: true)) == .snapshot(at: lsn(9)))
+        #expect(decide(0, max: 9, .staged(at: lsn(5), hasPassed: true)) == read(5, 9, from: 0, isBounded: false))
+        for beginning in [.unknown, .complete, .incomplete] as [IngestDecision.Beginning] {
+            #expect(decide(0, max: 9, beginning) == .snapshot(at: lsn(9)))
+        }
+        // Nothing is behind.
+        #expect(decide(5, max: 7, .unknown) == read(5, 7, from: 5))
+        #expect(decide(7, max: 7, .unknown) == .idle)
+    }
+
+    @Test("a capture whose table it does not fit stops with what is wrong, whatever else there would be to do")
+    func fault() {
+        let fault = TidemarkError.schema("the table is gone")
+        for watermark in [0, 3, 7] as [UInt64] {
+            #expect(decide(watermark, max: 7, fault: fault) == .stop(fault))
+        }
+        #expect(decide(0, max: 9, beginning: .staged(at: lsn(7), hasPassed: true), fault: fault) == .stop(fault))
+    }
+
+    @Test("what is staged is vouched for unless the capture was made anew since, or does not fit its table")
+    func trouble() {
+        func trouble(_ watermark: UInt64, _ own: CaptureBounds) -> TidemarkError? {
+            own.trouble(of: "dbo_orders", at: lsn(watermark))
+        }
+        let restarted = CaptureBounds(minLSN: lsn(1), restartedAt: lsn(5), restartReason: "lost its triggers")
+        #expect(trouble(0, restarted) == nil)
+        #expect(trouble(5, restarted) == nil)
+        #expect(
+            trouble(4, restarted)
+                == .restarted(
+                    capture: "dbo_orders", watermark: lsn(4), restartedAt: lsn(5), reason: "lost its triggers"))
+        let fault = TidemarkError.schema("the table is gone")
+        #expect(trouble(0, CaptureBounds(minLSN: lsn(1), restartedAt: lsn(5), fault: fault)) == fault)
+        #expect(trouble(3, CaptureBounds(minLSN: lsn(9))) == nil)
     }
 
     @Test("a watermark beyond the end of the log stops: the source is another one, or was set back")

@@ -175,13 +175,15 @@ struct SettingsTests {
                 "SERVING_DSN": "Driver={ODBC};Server=db;PWD=s3cret",
                 "BOOTSTRAP_SOURCE_DSN_FILE": directory.path + "/admin",
                 "CDC_ON_GAP": "snapshot", "CDC_EXCLUDE_COLUMNS": "dbo_shops.location, dbo_shops.area",
-                "CDC_CAPTURE_POLLING": "2s",
+                "CDC_CAPTURE_POLLING": "2s", "CDC_INCLUDE": "shop_*, customers", "CDC_EXCLUDE": "*_audit",
             ], file: nil, workingDirectory: directory.path)
         #expect(settings.source.description == "sqlserver://reader:***@db:1433?database=shop")
         #expect(settings.serving.description == "Driver=ODBC;Server=db;PWD=***")
         #expect(settings.bootstrapSource?.description == "sqlserver://sa:***@db:1433?database=shop")
         #expect(settings.bootstrapServing == nil)
         #expect(settings.excludedColumns == ["dbo_shops.location", "dbo_shops.area"])
+        #expect(settings.captureFilter == CaptureFilter(include: ["shop_*", "customers"], exclude: ["*_audit"]))
+        #expect(Self.message(["CDC_INCLUDE": "orders,,customers"]).contains("has an empty pattern"))
         #expect(settings.capturePolling == .seconds(2))
         #expect(settings.onGap == .snapshot)
         #expect(Self.message(["CDC_EXCLUDE_COLUMNS": "location"]).contains("is not capture_instance.column"))

@@ -200,6 +200,7 @@ public final class Pipeline: Sendable {
     /// source refuses.
     private func prepareCaptures() async throws -> [Capture] {
         let catalog = try await source.catalog().carried
+        for warning in catalog.warnings { logger.warning("\(warning)") }
         refusals.withLock { $0 = [] }
         for refused in catalog.refused { await refuse(refused) }
         var ready: [Capture] = []
@@ -390,11 +391,19 @@ public final class Pipeline: Sendable {
     ) async throws {
         let instance = ingestor.capture.instance
         var backoff = Backoff()
-        for await bounds in bounds.values() {
-            guard let bounds, backoff.isOver(at: .now) else { continue }
-            var before = standing.withLock { $0.failures[instance] }
+        var toldRestart: LSN?
+        for await latest in bounds.values() {
+            guard latest != nil, backoff.isOver(at: .now) else { continue }
             do {
-                while let watermark = watermarks.value[instance],
+                // Before the table is read, which may take long: nothing that reads OK may stand beside what is missing.
+                if let restart = restart(of: instance, bounds.value, watermarks.value), restart.lsn != toldRestart {
+                    toldRestart = restart.lsn
+                    await report(restart.error, capture: instance)
+                }
+                var before = standing.withLock { $0.failures[instance] }
+                // The latest bounds each time: behind older ones a capture may look sound that no longer is.
+                while let bounds = bounds.value, let watermark = watermarks.value[instance],
+                    restart(of: instance, bounds, watermarks.value).map({ $0.lsn == toldRestart }) ?? true,
                     let step = try await finishing({ try await ingestor.step(after: watermark, bounds: bounds) })
                 {
                     let now = Timestamp.now()
@@ -407,7 +416,9 @@ public final class Pipeline: Sendable {
                     before = standing.failures[instance]
                     return standing.ailments.isEmpty && before != nil
                 }
-                if isMended, let watermark = watermarks.value[instance] {
+                // An error stays while the table is being read anew.
+                let isBehind = ingestor.isReading || restart(of: instance, bounds.value, watermarks.value) != nil
+                if isMended, !isBehind, let watermark = watermarks.value[instance] {
                     try await clearError(of: instance, at: watermark)
                     standing.withLock { _ = $0.mended(instance, since: before) }
                 }
@@ -427,6 +438,17 @@ public final class Pipeline: Sendable {
             }
         }
         try Task.checkCancellation()
+    }
+
+    /// Where a capture was made anew that has been staged up to an older LSN, and the error that says so.
+    private func restart(
+        of instance: String, _ bounds: SourceBounds?, _ watermarks: [String: Watermark]
+    ) -> (lsn: LSN, error: TidemarkError)? {
+        guard let own = bounds?.captures[instance], own.fault == nil, let lsn = own.restartedAt,
+            let watermark = watermarks[instance]?.lastIngestedLSN,
+            let error = own.trouble(of: instance, at: watermark)
+        else { return nil }
+        return (lsn, error)
     }
 
     /// Marks a capture OK that has nothing new to ingest.

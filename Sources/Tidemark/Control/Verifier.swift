@@ -135,6 +135,15 @@ public struct Verifier: Sendable {
             findings.append(
                 Finding(subject: .source(table: capture.table, asOf: watermark, inFlight: inFlight), outcome: outcome))
         }
+        // What was staged of one that is refused now is shown, and followed by nobody.
+        let watermarks = try await store.watermarks(source: sourceName)
+        for refused in refused {
+            guard let watermark = watermarks[refused.instance]?.lastIngestedLSN, watermark > .zero else { continue }
+            findings.append(
+                Finding(
+                    subject: .source(table: refused.instance, asOf: watermark, inFlight: 0),
+                    outcome: .failed("\(refused.reason)")))
+        }
         return findings
     }
 
@@ -150,7 +159,11 @@ public struct Verifier: Sendable {
             try connection.createTable(
                 ProjectionDifference.actual, columns: capture.columns, filledFrom: rows)
         }
-        let end = try await source.bounds().maxLSN
+        let bounds = try await source.bounds()
+        if let trouble = bounds.captures[capture.instance]?.trouble(of: capture.instance, at: watermark) {
+            throw trouble
+        }
+        let end = bounds.maxLSN
         let later = try await source.changes(
             of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), blockRows: Ingestor.blockRows)
         return try await session.run { connection in

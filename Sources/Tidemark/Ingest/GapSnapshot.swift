@@ -1,6 +1,6 @@
 import DuckDB
 
-/// How a capture goes on after changes were purged unread: by what its table says and the staged changes do not.
+/// How a capture goes on after changes were purged unread, or not captured: by what its table says and the staged changes do not.
 struct GapSnapshot: Sendable {
     let capture: Capture
     /// Shows the staged state.

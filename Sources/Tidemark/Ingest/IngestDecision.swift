@@ -21,7 +21,7 @@ public enum IngestDecision: Sendable, Equatable {
     /// Going on would skip changes, or is impossible; the capture stops with this error.
     case stop(TidemarkError)
 
-    /// What is known of a capture whose watermark is zero, or below its min LSN.
+    /// What is known of a capture whose watermark is zero, below its min LSN, or older than the capture itself.
     public enum Beginning: Sendable, Equatable {
         case unknown
         /// The change table tells of every row.
@@ -36,7 +36,7 @@ public enum IngestDecision: Sendable, Equatable {
     ///   - capture: the capture instance's name, for the error.
     ///   - watermark: the last LSN staged.
     ///   - bounds: how far the source's log goes and what it still holds.
-    ///   - beginning: matters while the watermark is zero or below the min LSN.
+    ///   - beginning: matters while the watermark is zero, below the min LSN, or before the capture was made anew.
     ///   - onGap: what a watermark below the min LSN leads to.
     ///   - isResyncRequested: whether an operator asked for the table to be read anew.
     public static func next(
@@ -48,6 +48,7 @@ public enum IngestDecision: Sendable, Equatable {
                 .unavailable(
                     "capture \(capture) is no longer offered by the source: enable CDC on its table again"))
         }
+        if let fault = own.fault { return .stop(fault) }
         // Nothing captured yet, or all of it purged: there is no log to compare with.
         guard bounds.maxLSN > .zero || watermark == .zero, let minLSN = own.minLSN else { return .idle }
         if watermark > bounds.maxLSN {
@@ -59,23 +60,29 @@ public enum IngestDecision: Sendable, Equatable {
                     source was put back from a backup or is another database. \(TidemarkError.historyRemedy)
                     """))
         }
+        let restartedAt = own.restartedAt ?? .zero
         let isGap = watermark > .zero && watermark < minLSN
-        if isGap, onGap == .stop, !isResyncRequested {
+        let isRestart = watermark > .zero && watermark < restartedAt
+        // What was not captured is lost whatever the retention: reading the table anew is the only way on.
+        if isGap, onGap == .stop, !isRestart, !isResyncRequested {
             return .stop(.gap(capture: capture, watermark: watermark, minLSN: minLSN))
         }
-        let isReadAnew = isGap || isResyncRequested && watermark > .zero
+        let isReadAnew = isGap || isRestart || isResyncRequested && watermark > .zero
         guard isReadAnew || watermark == .zero else {
             return watermark == bounds.maxLSN ? .idle : read(after: watermark, from: watermark, bounds)
         }
         // What the log tells up to here is in the table's rows already, and they are staged beyond the watermark.
-        let here = max(bounds.maxLSN, minLSN, watermark.next)
+        let here = max(bounds.maxLSN, minLSN, restartedAt, watermark.next)
         switch beginning {
-        case .unknown:
-            return isReadAnew ? .snapshot(at: here) : .inspect
-        case .complete:
+        case .unknown where watermark == .zero && restartedAt == .zero:
+            return .inspect
+        case .complete where watermark == .zero && restartedAt == .zero:
             // A watermark below the min LSN would be a gap.
             return bounds.maxLSN < max(minLSN, .first) ? .idle : read(after: .zero, from: .zero, bounds)
-        case .incomplete:
+        case .unknown, .complete, .incomplete:
+            return .snapshot(at: here)
+        case .staged(let lsn, _) where lsn < restartedAt:
+            // The rows were read before: what was not captured may not be among them.
             return .snapshot(at: here)
         case .staged(let lsn, let hasPassed):
             return hasPassed && bounds.maxLSN >= lsn

@@ -49,7 +49,7 @@ public final class Ingestor: Sendable {
     ///   - sourceName: `SOURCE_NAME`, the first part of the watermark's key.
     ///   - maxRows: changes in a window at most, but for one transaction larger than that.
     ///   - replica: shows the staged state when the table is read anew; without one that is an error.
-    ///   - onGap: what a gap leads to.
+    ///   - onGap: what happens when changes may have been purged before they were read.
     public init(
         capture: Capture, sourceName: String, source: any ChangeSource, store: any ServingStore, maxRows: Int,
         replica: Replica? = nil, onGap: GapPolicy = .stop, logger: Logger
@@ -62,6 +62,11 @@ public final class Ingestor: Sendable {
         self.replica = replica
         self.onGap = onGap
         self.logger = logger
+    }
+
+    /// Whether rows of the table are staged that nobody sees yet.
+    public var isReading: Bool {
+        beginning.withLock { if case .staged = $0 { true } else { false } }
     }
 
     /// Stages one window after `watermark`; `nil` when there is nothing to be published now.
@@ -137,6 +142,8 @@ public final class Ingestor: Sendable {
             logger.info("reading the rows older than change data capture", metadata: place)
         } else if present.isResyncRequested {
             logger.info("reading the table anew, as was asked for", metadata: place)
+        } else if bounds.captures[capture.instance]?.trouble(of: capture.instance, at: watermark) != nil {
+            logger.warning("reading the table anew: changes may not have been captured", metadata: place)
         } else {
             logger.warning(
                 "changes after \(watermark) may have been purged before they were read; reading the table anew",

@@ -23,41 +23,65 @@ public enum CalendarText {
         return days
     }
 
-    /// Reads `HH:MM:SS[.ffffff]` as microseconds since midnight.
+    /// Reads `HH:MM[:SS[.ffffff]]` as microseconds since midnight.
     @inlinable
     public static func parseTime(_ bytes: UnsafeRawBufferPointer) throws(UnreadableText) -> Int64 {
         guard let (time, end) = timeOfDay(bytes, from: 0), end == bytes.count else {
-            throw UnreadableText(bytes, isNot: "a time (HH:MM:SS, at most 6 digits after the point)")
+            throw UnreadableText(bytes, isNot: "a time (HH:MM or HH:MM:SS, at most 6 digits after the point)")
         }
         return time
     }
 
-    /// Reads `YYYY-MM-DD HH:MM:SS[.ffffff]`, with `T` instead of the space and a final `Z` allowed, as
-    /// microseconds since 1970-01-01 00:00:00.
+    /// Reads an instant as microseconds since 1970-01-01 00:00:00 UTC, in the forms SQLite's date functions read
+    /// (<https://www.sqlite.org/lang_datefunc.html#time_values>, 1 to 7): `YYYY-MM-DD` with or without a time
+    /// `HH:MM[:SS[.ffffff]]`, which `T` or blanks set off, and after the time `Z` or an offset `±HH:MM`. Without an
+    /// offset it is in UTC.
     @inlinable
     public static func parseTimestamp(_ bytes: UnsafeRawBufferPointer) throws(UnreadableText) -> Int64 {
-        guard let (value, end) = dateAndTime(bytes),
-            end == bytes.count || (end == bytes.count - 1 && bytes[end] == UInt8(ascii: "Z"))
-        else {
-            throw UnreadableText(
-                bytes, isNot: "a timestamp (YYYY-MM-DD HH:MM:SS in UTC, at most 6 digits after the point)")
-        }
-        return value
+        // The usual form first.
+        if let (value, end) = dateAndTime(bytes), end == bytes.count { return value }
+        return try parseOtherTimestamp(bytes)
     }
 
-    /// Reads a timestamp that ends with `Z` or an offset `+HH:MM`, as microseconds since 1970-01-01 UTC.
-    @inlinable
-    public static func parseTimestampTZ(_ bytes: UnsafeRawBufferPointer) throws(UnreadableText) -> Int64 {
-        guard let (local, end) = dateAndTime(bytes), let offset = offset(bytes, from: end) else {
+    @usableFromInline
+    static func parseOtherTimestamp(_ bytes: UnsafeRawBufferPointer) throws(UnreadableText) -> Int64 {
+        guard let (local, offset) = localTimeAndOffset(bytes) else {
             throw UnreadableText(
                 bytes,
-                isNot: "a timestamp with an offset (YYYY-MM-DD HH:MM:SS+HH:MM, at most 6 digits after the point)")
+                isNot: """
+                    a timestamp (YYYY-MM-DD, or YYYY-MM-DD HH:MM:SS with at most 6 digits after the point, and Z or +HH:MM \
+                    when it is not in UTC)
+                    """)
         }
         let value = local - offset
         guard isInRange(microseconds: value) else {
             throw UnreadableText(bytes, isNot: "between the years 0001 and 9999 in UTC")
         }
         return value
+    }
+
+    /// Both in microseconds.
+    private static func localTimeAndOffset(_ bytes: UnsafeRawBufferPointer) -> (Int64, offset: Int64)? {
+        func blanks(from start: Int, or other: UInt8 = UInt8(ascii: " ")) -> Int {
+            var index = start
+            while index < bytes.count, bytes[index] == other || isBlank(bytes[index]) { index += 1 }
+            return index
+        }
+        guard let days = days(bytes) else { return nil }
+        let date = Int64(days) * dayMicroseconds
+        let start = blanks(from: 10, or: UInt8(ascii: "T"))
+        if start == bytes.count { return (date, 0) }
+        guard start > 10, let (time, timeEnd) = timeOfDay(bytes, from: start) else { return nil }
+        let end = blanks(from: timeEnd)
+        if end == bytes.count { return (date + time, 0) }
+        guard let (offset, offsetEnd) = offset(bytes, from: end), blanks(from: offsetEnd) == bytes.count else {
+            return nil
+        }
+        return (date + time, offset)
+    }
+
+    private static func isBlank(_ byte: UInt8) -> Bool {
+        byte == UInt8(ascii: " ") || (UInt8(ascii: "\t")...UInt8(ascii: "\r")).contains(byte)
     }
 
     /// `YYYY-MM-DD` at the front of `bytes`.
@@ -74,14 +98,16 @@ public enum CalendarText {
         return daysFromCivil(year: year, month: month, day: day)
     }
 
-    /// `HH:MM:SS[.f…]` from `start`, and where it ends; digits after the sixth must be zeros.
+    /// `HH:MM[:SS[.f…]]` from `start`, and where it ends; digits after the sixth must be zeros.
     @inlinable
     static func timeOfDay(_ bytes: UnsafeRawBufferPointer, from start: Int) -> (Int64, end: Int)? {
-        guard bytes.count >= start + 8, bytes[start + 2] == UInt8(ascii: ":"),
-            bytes[start + 5] == UInt8(ascii: ":"), let hour = twoDigits(bytes, start),
-            let minute = twoDigits(bytes, start + 3), let second = twoDigits(bytes, start + 6),
-            hour < 24, minute < 60, second < 60
+        guard bytes.count >= start + 5, bytes[start + 2] == UInt8(ascii: ":"), let hour = twoDigits(bytes, start),
+            let minute = twoDigits(bytes, start + 3), hour < 24, minute < 60
         else { return nil }
+        guard bytes.count > start + 5, bytes[start + 5] == UInt8(ascii: ":") else {
+            return (Int64(hour * 3600 + minute * 60) * 1_000_000, start + 5)
+        }
+        guard bytes.count >= start + 8, let second = twoDigits(bytes, start + 6), second < 60 else { return nil }
         var index = start + 8
         var fraction: Int64 = 0
         if index < bytes.count, bytes[index] == UInt8(ascii: ".") {
@@ -109,20 +135,17 @@ public enum CalendarText {
         return (Int64(days) * dayMicroseconds + time, end)
     }
 
-    /// `Z`, `+HH:MM` or ` +HH:MM` from `start` to the end, in microseconds; at most 14 hours, as in SQL Server.
-    @usableFromInline
-    static func offset(_ bytes: UnsafeRawBufferPointer, from start: Int) -> Int64? {
-        var start = start
-        if start == bytes.count - 1, bytes[start] == UInt8(ascii: "Z") { return 0 }
-        if start < bytes.count, bytes[start] == UInt8(ascii: " ") { start += 1 }
-        guard bytes.count == start + 6, bytes[start + 3] == UInt8(ascii: ":"),
+    /// `Z` or `±HH:MM` from `start`, in microseconds, and where it ends; at most 14 hours, as in SQL Server.
+    private static func offset(_ bytes: UnsafeRawBufferPointer, from start: Int) -> (Int64, end: Int)? {
+        if bytes[start] == UInt8(ascii: "Z") || bytes[start] == UInt8(ascii: "z") { return (0, start + 1) }
+        guard bytes.count >= start + 6, bytes[start + 3] == UInt8(ascii: ":"),
             let hours = twoDigits(bytes, start + 1), let minutes = twoDigits(bytes, start + 4), minutes < 60,
             hours * 60 + minutes <= 14 * 60
         else { return nil }
         let offset = Int64(hours * 60 + minutes) * 60_000_000
         switch bytes[start] {
-        case UInt8(ascii: "+"): return offset
-        case UInt8(ascii: "-"): return -offset
+        case UInt8(ascii: "+"): return (offset, start + 6)
+        case UInt8(ascii: "-"): return (-offset, start + 6)
         default: return nil
         }
     }
@@ -283,7 +306,7 @@ public enum CalendarText {
 }
 
 extension Timestamp: CustomStringConvertible {
-    /// Reads `YYYY-MM-DD HH:MM:SS[.ffffff]`, with `T` and a final `Z` allowed; `nil` for anything else.
+    /// Reads what `CalendarText.parseTimestamp` does; `nil` for anything else.
     public init?(_ text: some StringProtocol) {
         guard let value = try? withUTF8Bytes(of: text, CalendarText.parseTimestamp) else { return nil }
         self.init(microseconds: value)

@@ -36,6 +36,20 @@ public struct Capture: Hashable, Sendable {
     /// Name of the staging table in the serving database.
     public var stagingTable: String { "stg_cdc_\(table)" }
 
+    /// The columns a staging table has of its own, around the captured ones.
+    public static let stagingColumns = ["lsn", "command_id", "seqval", "op", "ingested_at"]
+
+    /// - Throws: `TidemarkError.schema` when a column has the name of one of staging's own.
+    public static func requireOwnNames(of columns: [String], table: String) throws {
+        guard let column = columns.first(where: { stagingColumns.contains($0.lowercased()) }) else { return }
+        throw TidemarkError.schema(
+            """
+            column \(table).\(column) has the name of one of the columns stg_cdc_\(table) adds \
+            (\(stagingColumns.joined(separator: ", "))); rename it in the source, or leave the table out with \
+            CDC_EXCLUDE=\(table)
+            """)
+    }
+
     /// Positions of the key's columns in `columns`.
     public var keyIndices: [Int] {
         key.compactMap { name in columns.firstIndex { $0.name == name } }

@@ -9,6 +9,9 @@ public enum TidemarkError: Error, Sendable, Equatable {
     case conflict(String)
     /// Changes between the watermark and the capture's min LSN may have been purged.
     case gap(capture: String, watermark: LSN, minLSN: LSN)
+    /// The capture was made anew after the watermark, and changes before that may not have been captured. `reason` says
+    /// what was found, the capture being its subject.
+    case restarted(capture: String, watermark: LSN, restartedAt: LSN, reason: String)
     /// The source is another one than was read before, or has another history; the sentence has the remedy.
     case otherHistory(String)
     /// A projection's definition or result is wrong.
@@ -62,6 +65,12 @@ extension TidemarkError: CustomStringConvertible {
             capture \(capture) has a gap: its watermark \(watermark) is below the source's min LSN \(minLSN), so \
             changes between them may have been purged by CDC retention. Run `tidemark resync \(capture)`, which has the \
             table read anew and goes on from there (CDC_ON_GAP=snapshot does so by itself), and raise the CDC retention
+            """
+        case .restarted(let capture, let watermark, let restartedAt, let reason):
+            """
+            capture \(capture) \(reason). It is complete again from LSN \(restartedAt) on; changes after its watermark \
+            \(watermark) may not have been captured, so the table is being read anew. Nothing needs to be done: this error \
+            clears once that is published
             """
         case .projection(let name, let reason):
             "projection \(name): \(reason)"

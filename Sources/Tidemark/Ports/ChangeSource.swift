@@ -98,15 +98,18 @@ public struct SourceCatalog: Sendable, Equatable {
     public var captures: [Capture]
     /// Those that cannot be carried, such as one with a column of an unknown type; the others go on without them.
     public var refused: [RefusedCapture]
+    /// What their owner should know, one sentence each.
+    public var warnings: [String]
 
-    public init(captures: [Capture], refused: [RefusedCapture]) {
+    public init(captures: [Capture], refused: [RefusedCapture], warnings: [String] = []) {
         self.captures = captures
         self.refused = refused
+        self.warnings = warnings
     }
 
     /// The same with those refused too whose names leave the pipeline none for its own columns.
     public var carried: SourceCatalog {
-        var carried = SourceCatalog(captures: [], refused: refused)
+        var carried = SourceCatalog(captures: [], refused: refused, warnings: warnings)
         for capture in captures {
             if let problem = capture.namingProblem {
                 carried.refused.append(
@@ -183,8 +186,33 @@ public struct CaptureBounds: Sendable, Equatable {
     /// Changes below this LSN may have been purged. It may lie beyond the end of the log for a while after the capture
     /// was enabled; `nil` when the source does not tell it yet.
     public var minLSN: LSN?
+    /// Where the capture was made anew, after changes may have gone uncaptured: they are lost to every watermark below
+    /// it, and the table has to be read anew, whatever is set for gaps. `nil` when that never happened.
+    public var restartedAt: LSN?
+    /// What was found then, the capture being its subject.
+    public var restartReason: String?
+    /// What keeps changes from being captured, with the remedy. While there is something, nothing past the watermark can
+    /// be vouched for.
+    public var fault: TidemarkError?
 
-    public init(minLSN: LSN?) { self.minLSN = minLSN }
+    public init(
+        minLSN: LSN?, restartedAt: LSN? = nil, restartReason: String? = nil, fault: TidemarkError? = nil
+    ) {
+        self.minLSN = minLSN
+        self.restartedAt = restartedAt
+        self.restartReason = restartReason
+        self.fault = fault
+    }
+
+    /// Why what is staged of `capture` up to `watermark` must not be taken for its table; `nil` when nothing speaks
+    /// against it.
+    public func trouble(of capture: String, at watermark: LSN) -> TidemarkError? {
+        if let fault { return fault }
+        guard let restartedAt, watermark > .zero, watermark < restartedAt else { return nil }
+        return .restarted(
+            capture: capture, watermark: watermark, restartedAt: restartedAt,
+            reason: restartReason ?? "was made anew")
+    }
 }
 
 /// A pipeline that reads a source.

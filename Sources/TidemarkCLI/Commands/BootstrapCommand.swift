@@ -6,8 +6,9 @@ struct BootstrapCommand: AsyncParsableCommand {
         commandName: "bootstrap",
         abstract: "Prepare both databases for the pipeline; safe to repeat.",
         discussion: """
-            On SQLite it enables change data capture on every table with a primary key of the source; an empty source gets \
-            the sample tables customers, orders and payments first.
+            On SQLite it enables change data capture on every table with a primary key of the source, as far as CDC_INCLUDE \
+            and CDC_EXCLUDE let it in; a table that cannot be captured is named and left out. An empty source gets the sample \
+            tables customers, orders and payments first.
 
             On SQL Server a source that is missing or empty gets the same sample tables, captured. In a source with tables of \
             its own, these and what is captured of them are left alone. There BOOTSTRAP_SOURCE_DSN, an administrator's, lets \

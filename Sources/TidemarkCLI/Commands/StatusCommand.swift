@@ -77,11 +77,14 @@ struct StatusReport: Encodable {
             return max(0, end.seconds(since: time))
         }
         captures = watermarks.sorted { $0.key < $1.key }.map { name, watermark in
-            CaptureLine(
-                capture: name, status: watermark.status.rawValue, lastIngestedLSN: "\(watermark.lastIngestedLSN)",
+            // What the source tells now may not have come to a pipeline yet, or none runs.
+            let trouble = bounds.captures[name]?.trouble(of: name, at: watermark.lastIngestedLSN)
+            return CaptureLine(
+                capture: name, status: (trouble == nil ? watermark.status : .error).rawValue,
+                lastIngestedLSN: "\(watermark.lastIngestedLSN)",
                 lastCommitTime: watermark.lastCommitTime.map { "\($0)" },
                 lagSeconds: lag(at: watermark.lastIngestedLSN, watermark.lastCommitTime),
-                rowsIngested: watermark.rowsIngested, lastError: watermark.lastError)
+                rowsIngested: watermark.rowsIngested, lastError: watermark.lastError ?? trouble.map { "\($0)" })
         }
         projections = settings.projections.map { projection in
             let name = projection.definition.name

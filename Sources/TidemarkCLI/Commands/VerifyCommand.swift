@@ -86,7 +86,8 @@ struct VerifyReport {
         case .source(let table, _, _):
             name = "source table \(table)"
             sides = "missing: staging gives it; unexpected: the source holds it"
-            remedy = "tidemark resync \(table) has it read anew; changes had bypassed its capture, or staging was changed"
+            remedy =
+                "tidemark resync \(table) has it read anew; changes had bypassed its capture, or staging was changed"
         }
         switch finding.outcome {
         case .failed(let error):

@@ -30,6 +30,8 @@ extension Settings {
             pollInterval: try duration(value(.pollInterval)),
             batchMaxRows: try count(value(.batchMaxRows)),
             onGap: try choice(value(.onGap), of: GapPolicy.allCases),
+            captureFilter: CaptureFilter(
+                include: try patterns(value(.includedTables)), exclude: try patterns(value(.excludedTables))),
             excludedColumns: try columns(value(.excludedColumns)),
             capturePolling: try wholeSeconds(value(.capturePolling)),
             projectionInterval: projectionInterval,
@@ -109,6 +111,14 @@ extension Settings {
             throw found.error("'\(found.text)' is not whole seconds, 1s to 86400s, which SQL Server counts in")
         }
         return duration
+    }
+
+    private static func patterns(_ found: SettingLayers.Found) throws -> [String] {
+        if found.text.isEmpty { return [] }
+        guard let patterns = CaptureFilter.patterns(found.text) else {
+            throw found.error("'\(found.text)' has an empty pattern; write tables' names, such as orders, shop_*")
+        }
+        return patterns
     }
 
     private static func columns(_ found: SettingLayers.Found) throws -> Set<String> {

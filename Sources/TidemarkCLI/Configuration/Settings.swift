@@ -23,6 +23,8 @@ struct Settings: Sendable {
     var batchMaxRows: Int
     /// `CDC_ON_GAP`: what happens when changes may have been purged before they were read.
     var onGap: GapPolicy
+    /// `CDC_INCLUDE` and `CDC_EXCLUDE`: which tables are captured and ingested.
+    var captureFilter: CaptureFilter
     /// `CDC_EXCLUDE_COLUMNS`: captured columns to leave out, as `capture_instance.column`.
     var excludedColumns: Set<String>
     /// `CDC_CAPTURE_POLLING`: how often SQL Server's capture job looks into the log; `bootstrap` sets it.
@@ -70,6 +72,8 @@ enum SettingKey: String, CaseIterable, Sendable {
     case pollInterval = "poll_interval"
     case batchMaxRows = "cdc_batch_max_rows"
     case onGap = "cdc_on_gap"
+    case includedTables = "cdc_include"
+    case excludedTables = "cdc_exclude"
     case excludedColumns = "cdc_exclude_columns"
     case capturePolling = "cdc_capture_polling"
     case projectionInterval = "projection_interval"
@@ -100,7 +104,8 @@ enum SettingKey: String, CaseIterable, Sendable {
         case .capturePolling: "1s"
         // What a gap means for the figures is for their owner to say.
         case .onGap: "stop"
-        case .excludedColumns: ""
+        case .includedTables: "*"
+        case .excludedTables, .excludedColumns: ""
         case .sourceDSNFile, .servingDSNFile, .projectionsDirectory, .bootstrapSourceDSN, .bootstrapSourceDSNFile,
             .bootstrapServingDSN, .bootstrapServingDSNFile:
             nil
