@@ -34,6 +34,7 @@ let package = Package(
         // Threads for calls that block; what both C libraries' rooms need.
         .target(name: "Blocking", swiftSettings: swift),
         .systemLibrary(name: "CDuckDB"),
+        .systemLibrary(name: "CMalloc"),
         .target(
             name: "DuckDB",
             dependencies: ["CDuckDB", "Blocking"],
@@ -64,7 +65,7 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
-                "Tidemark", "Embedded", "SQLServer",
+                "Tidemark", "Embedded", "SQLServer", "CMalloc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),

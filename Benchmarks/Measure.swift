@@ -36,8 +36,11 @@ enum Machine {
     /// The most memory this process has held at once, in MiB; `nil` where the system does not say.
     ///
     /// Not `getrusage`: what it tells survives `exec`, so a child would report its parent's peak.
-    static var peakMemory: Int? {
-        guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8),
+    static var peakMemory: Int? { peakMemory(of: "self") }
+
+    /// The same of another process.
+    static func peakMemory(of process: String) -> Int? {
+        guard let text = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8),
             let line = text.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
             let kibibytes = line.split(separator: " ").dropFirst().first.flatMap({ Int($0) })
         else { return nil }

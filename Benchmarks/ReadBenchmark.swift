@@ -34,7 +34,7 @@ enum ReadBenchmark {
             let start = ContinuousClock.now
             rows = try await database.run { connection in
                 try database.data(connection) {
-                    let cursor = try connection.query(sql, parameters, options: .init(rowsPerBlock: Ingestor.blockRows))
+                    let cursor = try connection.query(sql, parameters, options: .init(rowsPerBlock: BlockLimits.rows))
                     var count = 0
                     while try cursor.fetch() { count += cursor.count }
                     return count
@@ -42,7 +42,7 @@ enum ReadBenchmark {
             }
             bare.append((ContinuousClock.now - start) / .seconds(1))
             let middle = ContinuousClock.now
-            let reader = try await source.changes(of: orders, in: window, blockRows: Ingestor.blockRows)
+            let reader = try await source.changes(of: orders, in: window, expecting: [], limits: .standard)
             let read = try await Task.detached {
                 var count = 0
                 while let block = try reader.next() { count += block.count }

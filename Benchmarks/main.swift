@@ -11,7 +11,7 @@ do {
     if arguments.first == DrainBenchmark.childArgument {
         try await DrainBenchmark.child(folder: arguments[1])
     } else {
-        let all = ["ingest", "memory", "cycle", "load", "serving", "reading"]
+        let all = ["ingest", "memory", "service", "cycle", "load", "serving", "reading"]
         let unknown = arguments.filter { !all.contains($0) }
         guard unknown.isEmpty else {
             say("unknown: \(unknown.joined(separator: " ")); there are: \(all.joined(separator: " "))")
@@ -25,6 +25,7 @@ do {
         say(Machine.description)
         if chosen.contains("ingest") { try await IngestBenchmark.run(in: folder) }
         if chosen.contains("memory") { try await DrainBenchmark.run(in: folder) }
+        if chosen.contains("service") { try await ServiceMemoryBenchmark.run(in: folder) }
         if chosen.contains("reading") { try await ReadBenchmark.run() }
         if chosen.contains("serving") { try await StagingInsertBenchmark.run() }
         if chosen.contains("cycle") || chosen.contains("load") { try await ProjectionBenchmark.run(in: folder) }

@@ -134,7 +134,7 @@ public enum ChangeSourceContract {
                 #expect(try await fixture.source.bounds(verifying: position).finding == .kept)
             }
             let kept = try await fixture.source.changes(
-                of: orders, in: window, expecting: positions, blockRows: 100
+                of: orders, in: window, expecting: positions, limits: .standard
             ).blocks().flatMap(\.readable)
             #expect(kept.count == 2)
             #expect(try await fixture.source.bounds().finding == .unasked)
@@ -147,7 +147,7 @@ public enum ChangeSourceContract {
             #expect(try await fixture.source.bounds(verifying: far).finding == .beyond)
             for wrong in [other, far] {
                 await #expect(throws: TidemarkError.self) {
-                    _ = try await fixture.source.changes(of: orders, in: window, expecting: [wrong], blockRows: 100)
+                    _ = try await fixture.source.changes(of: orders, in: window, expecting: [wrong], limits: .standard)
                         .blocks()
                 }
             }

@@ -26,12 +26,12 @@ extension ForwardingSource {
     }
 
     public func changes(
-        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], limits: BlockLimits
     ) async throws -> any BlockReader<ChangeBatch> {
-        try await base.changes(of: capture, in: window, expecting: positions, blockRows: blockRows)
+        try await base.changes(of: capture, in: window, expecting: positions, limits: limits)
     }
 
-    public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
-        try await base.rows(of: capture, blockRows: blockRows)
+    public func rows(of capture: Capture, limits: BlockLimits) async throws -> any BlockReader<RowBatch> {
+        try await base.rows(of: capture, limits: limits)
     }
 }

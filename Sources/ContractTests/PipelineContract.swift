@@ -301,8 +301,8 @@ private final class SlowlyReadSource: ForwardingSource {
         self.written = written
     }
 
-    func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
-        SlowReader(try await base.rows(of: capture, blockRows: 5), written)
+    func rows(of capture: Capture, limits: BlockLimits) async throws -> any BlockReader<RowBatch> {
+        SlowReader(try await base.rows(of: capture, limits: BlockLimits(rows: 5)), written)
     }
 }
 

@@ -60,9 +60,9 @@ extension ServingStoreContract {
         #expect(try await fixture.store.build(build, rows: ListReader([built])) == built.count)
         #expect(try await typedRows(of: table, fixture) == built.columns)
         let commit = ProjectionCommit(
-            table: table, from: lsn(10), to: lsn(11), asOfTime: nil, captures: ["dbo_a"], definitionHash: "abc",
-            changes: ProjectionChanges(deletes: [deletes], upserts: [upserts]))
-        #expect(try await fixture.store.commit(commit) == written)
+            table: table, from: lsn(10), to: lsn(11), asOfTime: nil, captures: ["dbo_a"], definitionHash: "abc")
+        let changes = ListReader<ProjectionChange>([.deletes(deletes), .upserts(upserts)])
+        #expect(try await fixture.store.commit(commit, changes: changes) == written)
         #expect(try await typedRows(of: table, fixture) == expected.columns)
     }
 

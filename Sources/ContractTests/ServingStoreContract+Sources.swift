@@ -78,9 +78,9 @@ extension ServingStoreContract {
             #expect(try await watermark(store).isResyncRequested)
             try await ingest(store, 4...5)
             #expect(try await watermark(store).isResyncRequested)
-            _ = try await store.stageSnapshot(
+            let read = try await store.stageSnapshot(
                 of: capture, source: source, after: lsn(5), from: ListReader([snapshot(1...1, at: 6)]))
-            try await ingest(store, first: 5, 7...8, snapshot: 1)
+            try await ingest(store, first: 5, 7...8, snapshot: read)
             #expect(try await !watermark(store).isResyncRequested)
 
             try await store.recordSource(source, identity: identity, mismatch: nil)

@@ -27,7 +27,7 @@ extension ServingFixture {
 public enum ServingStoreContract {
     public typealias Clause = ContractClause<any ServingFixture>
 
-    public static let clauses: [Clause] = setup + sources + staging + projections + everyType
+    public static let clauses: [Clause] = setup + sources + staging + projections + everyType + largeWindows
 
     // MARK: What the clauses work on
 
@@ -121,7 +121,7 @@ public enum ServingStoreContract {
 
     /// An ingest of a window that begins before its first change.
     static func ingest(
-        _ store: any ServingStore, first: UInt64, _ lsns: ClosedRange<UInt64>, snapshot: Int? = nil
+        _ store: any ServingStore, first: UInt64, _ lsns: ClosedRange<UInt64>, snapshot: StagedSnapshot? = nil
     ) async throws {
         _ = try await store.ingest(
             capture, source: source, window: window(first, lsns.upperBound), commitTime: nil, snapshot: snapshot,
@@ -137,7 +137,7 @@ public enum ServingStoreContract {
     private static func stage(
         _ store: any ServingStore, after watermark: UInt64 = 0, _ blocks: ChangeBatch...,
         failure: TidemarkError? = nil
-    ) async throws -> Int {
+    ) async throws -> StagedSnapshot {
         try await store.stageSnapshot(
             of: capture, source: source, after: lsn(watermark), from: ListReader(blocks, failure: failure))
     }
@@ -331,9 +331,10 @@ public enum ServingStoreContract {
         },
         Clause("rows staged from the source table become visible with the first ingest") { fixture in
             let store = try await prepared(fixture)
-            #expect(try await stage(store, snapshot(1...3, at: 1), snapshot(4...5, at: 1)) == 5)
+            let rows = try await stage(store, snapshot(1...3, at: 1), snapshot(4...5, at: 1))
+            #expect(rows.rows == 5)
             #expect(try await watermark(store).lastIngestedLSN == .zero)
-            try await ingest(store, first: 0, 7...8, snapshot: 5)
+            try await ingest(store, first: 0, 7...8, snapshot: rows)
             let back = try await staged(store, window(0, 8))
             #expect(back.flatMap(\.lsns) == [1, 1, 1, 1, 1, 7, 8].map(lsn))
             #expect(back.flatMap(\.operations).allSatisfy { $0 == ChangeOperation.insert.rawValue })
@@ -348,17 +349,19 @@ public enum ServingStoreContract {
             let failure = TidemarkError.transient("the source went away")
             await #expect(throws: failure) { _ = try await stage(store, snapshot(1...3, at: 1), failure: failure) }
             #expect(try await watermark(store).lastIngestedLSN == .zero)
-            #expect(try await stage(store, snapshot(8...9, at: 2)) == 2)
-            try await ingest(store, first: 0, 3...3, snapshot: 2)
+            let rows = try await stage(store, snapshot(8...9, at: 2))
+            #expect(rows.rows == 2)
+            try await ingest(store, first: 0, 3...3, snapshot: rows)
             let back = try await staged(store, window(0, 3))
             #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["8", "9", "3"])
             #expect(try await watermark(store).rowsIngested == 3)
         },
         Clause("an empty source table is staged as well") { fixture in
             let store = try await prepared(fixture)
-            #expect(try await stage(store) == 0)
+            let rows = try await stage(store)
+            #expect(rows.rows == 0)
             #expect(try await watermark(store).completeFrom == .zero)
-            try await ingest(store, first: 0, 1...1, snapshot: 0)
+            try await ingest(store, first: 0, 1...1, snapshot: rows)
             #expect(try await watermark(store).completeFrom == lsn(1))
         },
         Clause("what is staged after a gap takes the place of nothing that is published") { fixture in
@@ -368,9 +371,10 @@ public enum ServingStoreContract {
             await #expect(throws: failure) {
                 _ = try await stage(store, after: 2, snapshot(5...6, at: 7), failure: failure)
             }
-            #expect(try await stage(store, after: 2, snapshot(3...4, at: 8)) == 2)
+            let rows = try await stage(store, after: 2, snapshot(3...4, at: 8))
+            #expect(rows.rows == 2)
             #expect(try await watermark(store).lastIngestedLSN == lsn(2))
-            try await ingest(store, first: 2, 9...9, snapshot: 2)
+            try await ingest(store, first: 2, 9...9, snapshot: rows)
             let back = try await staged(store, window(0, 9))
             #expect(back.flatMap(\.lsns) == [1, 2, 8, 8, 9].map(lsn))
             #expect(back.flatMap { $0.readable.map { $0.values[0] } } == ["1", "2", "3", "4", "9"])
@@ -426,14 +430,22 @@ public enum ServingStoreContract {
         #expect(count == totals.count)
     }
 
+    @discardableResult
     private static func commit(
-        _ from: UInt64, _ to: UInt64, deletes: [Total] = [], upserts: [Total] = [],
+        _ store: any ServingStore, _ from: UInt64, _ to: UInt64, deletes: [Total] = [], upserts: [Total] = [],
         captures: [String] = ["dbo_a", "dbo_b"]
+    ) async throws -> Int {
+        try await store.commit(
+            step(from, to, captures: captures),
+            changes: ListReader([.deletes(rows(deletes, keysOnly: true)), .upserts(rows(upserts))]))
+    }
+
+    private static func step(
+        _ from: UInt64, _ to: UInt64, captures: [String] = ["dbo_a", "dbo_b"]
     ) -> ProjectionCommit {
         ProjectionCommit(
             table: table, from: lsn(from), to: lsn(to), asOfTime: Timestamp(microseconds: 2_000_000),
-            captures: captures, definitionHash: "abc",
-            changes: ProjectionChanges(deletes: [rows(deletes, keysOnly: true)], upserts: [rows(upserts)]))
+            captures: captures, definitionHash: "abc")
     }
 
     static func read(_ store: any ServingStore) async throws -> (ProjectionState, [[String?]]) {
@@ -469,10 +481,9 @@ public enum ServingStoreContract {
         },
         Clause("a commit writes only what differs, and counts only that") { fixture in
             try await build(fixture.store, [("a", 1, 100), ("b", 1, nil), ("c", 1, 300)])
-            let written = try await fixture.store.commit(
-                commit(
-                    10, 12, deletes: [("a", 1, nil), ("never", 1, nil)],
-                    upserts: [("b", 1, nil), ("c", 1, 301), ("d", 1, nil)]))
+            let written = try await commit(
+                fixture.store, 10, 12, deletes: [("a", 1, nil), ("never", 1, nil)],
+                upserts: [("b", 1, nil), ("c", 1, 301), ("d", 1, nil)])
             #expect(written == 3)
             let (state, rows) = try await read(fixture.store)
             #expect(rows == [["b", "1", nil], ["c", "1", "3.01"], ["d", "1", nil]])
@@ -480,8 +491,8 @@ public enum ServingStoreContract {
         },
         Clause("a commit deletes, changes and adds rows, and moves the checkpoints with them") { fixture in
             try await build(fixture.store, [("a", 1, 100), ("b", 1, 200), ("c", 1, 300)])
-            try await fixture.store.commit(
-                commit(10, 12, deletes: [("a", 1, nil)], upserts: [("b", 1, 250), ("d", 1, 400)]))
+            try await commit(
+                fixture.store, 10, 12, deletes: [("a", 1, nil)], upserts: [("b", 1, 250), ("d", 1, 400)])
             let (state, rows) = try await read(fixture.store)
             #expect(rows == [["b", "1", "2.50"], ["c", "1", "3.00"], ["d", "1", "4.00"]])
             #expect(state.checkpoints == ["dbo_a": lsn(12), "dbo_b": lsn(12)])
@@ -493,9 +504,9 @@ public enum ServingStoreContract {
             try await build(fixture.store, [("a", 1, 100)])
             let other = try await fixture.another()
             let before = try await read(fixture.store)
-            await expect(isConflict) { try await other.commit(commit(9, 12, upserts: [("z", 1, 1)])) }
+            await expect(isConflict) { try await commit(other, 9, 12, upserts: [("z", 1, 1)]) }
             await expect(isConflict) {
-                try await other.commit(commit(10, 12, upserts: [("z", 1, 1)], captures: ["dbo_a"]))
+                try await commit(other, 10, 12, upserts: [("z", 1, 1)], captures: ["dbo_a"])
             }
             let after = try await read(fixture.store)
             #expect(after.0 == before.0)
@@ -556,7 +567,7 @@ public enum ServingStoreContract {
         Clause("a build on a state that is no longer there is a conflict; the table stays") { fixture in
             try await build(fixture.store, [("a", 1, 100)])
             let state = try await fixture.store.projection("totals")
-            try await fixture.another().commit(commit(10, 12, upserts: [("b", 1, 200)]))
+            try await commit(fixture.another(), 10, 12, upserts: [("b", 1, 200)])
             await expect(isConflict) { try await build(fixture.store, [("z", 1, 1)], replacing: state, at: 12) }
             await expect(isConflict) { try await build(fixture.store, [("z", 1, 1)], replacing: nil, at: 12) }
             #expect(try await read(fixture.store).1 == [["a", "1", "1.00"], ["b", "1", "2.00"]])
@@ -588,14 +599,14 @@ public enum ServingStoreContract {
             #expect(state.status == .error)
             #expect(state.lastError == "division by zero")
             #expect(state.checkpoints["dbo_a"] == lsn(10))
-            try await fixture.store.commit(commit(10, 11))
+            try await fixture.store.commit(step(10, 11))
             #expect(try await fixture.store.projection("totals")?.status == .ok)
             #expect(try await fixture.store.projection("totals")?.lastError == nil)
         },
         Clause("a rebuild that was asked for is not forgotten by a commit, only by the build") { fixture in
             try await build(fixture.store, [("a", 1, 100)])
             try await fixture.another().requestRebuild(projection: "totals")
-            try await fixture.store.commit(commit(10, 11, upserts: [("b", 1, 1)]))
+            try await commit(fixture.store, 10, 11, upserts: [("b", 1, 1)])
             let state = try #require(try await fixture.store.projection("totals"))
             #expect(state.status == .initial)
             #expect(try await read(fixture.store).1.count == 2)
@@ -614,7 +625,7 @@ public enum ServingStoreContract {
         Clause("a commit that stays where it is clears an error") { fixture in
             try await build(fixture.store, [("a", 1, 100)])
             try await fixture.store.recordError("the disk is full", projection: "totals")
-            try await fixture.store.commit(commit(10, 10))
+            try await fixture.store.commit(step(10, 10))
             #expect(try await fixture.store.projection("totals")?.status == .ok)
             #expect(try await read(fixture.store).1.count == 1)
         },
@@ -644,7 +655,7 @@ public enum ServingStoreContract {
             let (state, reader) = try await fixture.store.readProjection(
                 "totals", columns: table.columns, blockRows: 1)
             let first = try #require(try reader.next())
-            try await fixture.another().commit(commit(10, 12, deletes: [("a", 1, nil), ("b", 1, nil), ("c", 1, nil)]))
+            try await commit(fixture.another(), 10, 12, deletes: [("a", 1, nil), ("b", 1, nil), ("c", 1, nil)])
             #expect(state.asOfLSN == lsn(10))
             #expect(try reader.blocks().reduce(first.count) { $0 + $1.count } == 3)
             #expect(try await read(fixture.store).1.isEmpty)

@@ -1,10 +1,10 @@
-import Dispatch
 import GRDB
 public import Tidemark
 
 extension EmbeddedServing {
-    /// Rows a build inserts in one transaction, so that ingestors wait a fraction of a second at most.
-    private static let buildTransactionRows = 20_000
+    /// Bytes a build inserts in one transaction, some 20,000 rows of ten columns: ingestors wait a fraction of a second
+    /// at most.
+    static let buildTransactionBytes = 2 << 20
 
     public func projection(_ name: String) async throws -> ProjectionState? {
         try await file.read { try Self.state(of: name, $0) }
@@ -46,16 +46,27 @@ extension EmbeddedServing {
 
     // MARK: Commit
 
-    public func commit(_ commit: ProjectionCommit) async throws -> Int {
+    public func commit(_ commit: ProjectionCommit, changes: any BlockReader<ProjectionChange>) async throws -> Int {
         let label = file.label
         let time = now()
+        // Before the transaction, which would keep ingestors waiting for a query.
+        let gathered = try await pool.gather(from: changes)
         return try await file.write { db in
             let name = commit.table.projection
             try Self.requireState(commit, db)
-            var rows = try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
-                .append(commit.changes.deletes)
-            rows += try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
-                .append(commit.changes.upserts)
+            let deletes = try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
+            let upserts = try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
+            func apply(_ change: ProjectionChange) throws -> Int {
+                switch change {
+                case .deletes(let keys): try deletes.append(keys)
+                case .upserts(let rows): try upserts.append(rows)
+                }
+            }
+            var rows = 0
+            for change in gathered.blocks { rows += try apply(change) }
+            if !gathered.isAtEnd {
+                while let change = try changes.next() { rows += try apply(change) }
+            }
             try db.execute(
                 sql: """
                     UPDATE ctl_projection_checkpoints SET last_consumed_lsn = ?, updated_at = ?
@@ -109,9 +120,14 @@ extension EmbeddedServing {
                 try db.execute(sql: ServingTables.create(next, ServingTables.projectionColumns(table)))
             }
             var count = 0
-            while let batches = try await Self.collect(rows) {
-                try await fill(next, table, batches)
-                count += batches.reduce(0) { $0 + $1.count }
+            var isAtEnd = false
+            while !isAtEnd {
+                // Before the transaction: the first rows wait for a query that can take long, and ingestors must not
+                // wait with it.
+                let gathered = try await buildPool.gather(from: rows)
+                try await fill(next, table, gathered.blocks)
+                count += gathered.blocks.reduce(0) { $0 + $1.count }
+                isAtEnd = gathered.isAtEnd
             }
             try await swap(next, build, count)
             return count
@@ -122,31 +138,14 @@ extension EmbeddedServing {
         }
     }
 
-    /// Reads the blocks of one transaction, before it begins: the first ones wait for a query that can take long,
-    /// and ingestors must not wait with it. `nil` when there were no more.
-    private static func collect(_ rows: any BlockReader<RowBatch>) async throws -> [RowBatch]? {
-        try await withCheckedThrowingContinuation { continuation in
-            DispatchQueue.global().async {
-                continuation.resume(
-                    with: Result {
-                        var batches: [RowBatch] = []
-                        var count = 0
-                        while count < buildTransactionRows, let batch = try rows.next() {
-                            batches.append(batch)
-                            count += batch.count
-                        }
-                        return batches.isEmpty ? nil : batches
-                    })
-            }
-        }
-    }
-
     /// Inserts blocks in one transaction.
     private func fill(_ next: String, _ table: ProjectionTable, _ batches: [RowBatch]) async throws {
+        guard !batches.isEmpty else { return }
         let label = file.label
         try await file.write { db in
             let insert = ServingTables.insert(next, table.columns.map(\.name))
-            try ProjectionWriter(db, insert, table, .rows, in: label).append(batches)
+            let writer = try ProjectionWriter(db, insert, table, .rows, in: label)
+            for batch in batches { try writer.append(batch) }
         }
     }
 
@@ -236,7 +235,7 @@ extension EmbeddedServing {
 
     // MARK: Reading
 
-    public func readProjection(_ name: String, columns: [Tidemark.Column], blockRows: Int) async throws
+    public func readProjection(_ name: String, columns: [Tidemark.Column], limits: BlockLimits) async throws
         -> (ProjectionState, any BlockReader<RowBatch>)
     {
         let label = file.label
@@ -258,7 +257,7 @@ extension EmbeddedServing {
                 db, "SELECT \(quotedList(columns.map(\.name))) FROM \(quoted(table))", in: label)
             let decoder = SQLiteRowDecoder(table: table, columns: columns, key: [], first: 0)
             let opening = SQLiteCursor<RowBatch>.Opening(statement: statement) { statement in
-                try RowBatch.next(statement, decoder, columns, blockRows, lsn: lsn)
+                try RowBatch.next(statement, decoder, columns, limits, lsn: lsn)
             }
             return (state, opening)
         })

@@ -75,7 +75,8 @@ extension EmbeddedServing {
                 sql: """
                     UPDATE ctl_ingestion_watermarks
                     SET last_ingested_lsn = :zero, complete_from_lsn = NULL, last_commit_time = NULL, rows_ingested = 0,
-                        status = 'INIT', last_error = NULL, resync_requested = 0, updated_at = :time
+                        status = 'INIT', last_error = NULL, resync_requested = 0, staging_token = 'given up',
+                        updated_at = :time
                     WHERE source_name = :source
                     """,
                 arguments: ["zero": LSN.zero.blob, "time": time.description, "source": source])

@@ -14,6 +14,10 @@ public final class EmbeddedServing: ServingStore {
     let file: SQLiteFile
     let now: @Sendable () -> Timestamp
     let warn: @Sendable (String) -> Void
+    /// What is gathered before transactions of ingestors and of projections' steps.
+    let pool = BlockPool()
+    /// What is gathered before those of builds, which have many small ones.
+    let buildPool = BlockPool(most: EmbeddedServing.buildTransactionBytes)
 
     /// Opens the file, creating it when it is missing.
     ///
@@ -133,127 +137,6 @@ public final class EmbeddedServing: ServingStore {
         }
     }
 
-    public func stageSnapshot(
-        of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
-    ) async throws -> Int {
-        let label = file.label
-        let time = now()
-        return try await file.write { db in
-            try Self.requireWatermark(watermark, of: capture.instance, source, db)
-            try db.execute(
-                sql: "DELETE FROM \(quoted(capture.stagingTable)) WHERE lsn > ?", arguments: [watermark.blob])
-            let writer = try StagingWriter(db, capture, ingestedAt: time, in: label)
-            var count = 0
-            while let batch = try changes.next() {
-                try writer.append(batch, LSNWindow(after: watermark, through: batch.lsns.last ?? watermark))
-                count += batch.count
-            }
-            return count
-        }
-    }
-
-    public func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
-        from reader: any BlockReader<ChangeBatch>
-    ) async throws -> Int {
-        let label = file.label
-        let time = now()
-        return try await file.write { db in
-            // The write lock is held from here, so the compare-and-swap at the end cannot fail any more: better
-            // to find out before a million rows than after.
-            try Self.requireWatermark(window.after, of: capture.instance, source, db)
-            // Rows beyond the watermark are of a read that was given up; those of this window's snapshot are not.
-            if snapshot == nil {
-                try db.execute(
-                    sql: "DELETE FROM \(quoted(capture.stagingTable)) WHERE lsn > ?", arguments: [window.after.blob])
-            }
-            let writer = try StagingWriter(db, capture, ingestedAt: time, in: label)
-            var count = 0
-            while let batch = try reader.next() {
-                try writer.append(batch, window)
-                count += batch.count
-            }
-            try Self.move(
-                capture.instance, window, source, commitTime, rows: (snapshot ?? 0) + count, at: time, db)
-            if snapshot != nil {
-                try db.execute(
-                    sql: """
-                        UPDATE ctl_ingestion_watermarks
-                        SET complete_from_lsn = last_ingested_lsn, resync_requested = 0
-                        WHERE source_name = ? AND capture_instance = ?
-                        """,
-                    arguments: [source, capture.instance])
-            }
-            if window.after == .zero { try Self.voidProjections(of: capture.instance, db) }
-            return count
-        }
-    }
-
-    public func advance(_ moves: [WatermarkMove], source: String, commitTime: Timestamp?) async throws {
-        guard !moves.isEmpty else { return }
-        let time = now()
-        try await file.write { db in
-            for move in moves {
-                try Self.move(move.capture, move.window, source, commitTime, rows: 0, at: time, db)
-            }
-        }
-    }
-
-    /// Has the projections built in full that consumed the capture before it began anew.
-    private static func voidProjections(of capture: String, _ db: Database) throws {
-        try db.execute(
-            sql: """
-                UPDATE ctl_projection_metadata SET status = 'INIT' WHERE projection_name IN (
-                    SELECT projection_name FROM ctl_projection_checkpoints
-                    WHERE capture_instance = ? AND last_consumed_lsn > ?)
-                """,
-            arguments: [capture, LSN.zero.blob])
-    }
-
-    /// - Throws: `TidemarkError.otherHistory` while nothing may be staged from the source, `.conflict` unless the
-    ///   watermark is `lsn`.
-    private static func requireWatermark(
-        _ lsn: LSN, of capture: String, _ source: String, _ db: Database
-    ) throws {
-        try requireHistory(of: source, db)
-        let present = try Row.fetchOne(
-            db,
-            sql: """
-                SELECT last_ingested_lsn FROM ctl_ingestion_watermarks
-                WHERE source_name = ? AND capture_instance = ?
-                """,
-            arguments: [source, capture])
-        guard let present else {
-            throw TidemarkError.conflict("capture \(capture) of \(source) has no watermark in the serving database")
-        }
-        guard try present.lsn(0) == lsn else {
-            throw TidemarkError.conflict(
-                """
-                the watermark of \(capture) is \(try present.lsn(0)), not \(lsn): another pipeline writes to this \
-                serving database
-                """)
-        }
-    }
-
-    private static func move(
-        _ capture: String, _ window: LSNWindow, _ source: String, _ commitTime: Timestamp?, rows: Int,
-        at time: Timestamp, _ db: Database
-    ) throws {
-        try requireHistory(of: source, db)
-        try db.cachedStatement(
-            sql: """
-                UPDATE ctl_ingestion_watermarks
-                SET last_ingested_lsn = :to, last_commit_time = :commit_time, rows_ingested = rows_ingested + :rows,
-                    status = 'OK', last_error = NULL, updated_at = :now
-                WHERE source_name = :source AND capture_instance = :capture AND last_ingested_lsn = :from
-                """
-        ).execute(arguments: [
-            "to": window.through.blob, "commit_time": commitTime?.description, "rows": rows,
-            "now": time.description, "source": source, "capture": capture, "from": window.after.blob,
-        ])
-        if db.changesCount == 0 { try requireWatermark(window.after, of: capture, source, db) }
-    }
-
     public func recordError(_ message: String, capture: String, source: String) async throws {
         let time = now()
         try await file.write { db in
@@ -272,40 +155,6 @@ public final class EmbeddedServing: ServingStore {
                     "now": time.description,
                 ])
         }
-    }
-
-    public func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws
-        -> any BlockReader<ChangeBatch>
-    {
-        let label = file.label
-        return try await file.openCursor { db in
-            let statement = try SQLiteStatement(db, ServingTables.selectStaged(capture), in: label)
-            try statement.bind(window.after, at: 1)
-            try statement.bind(window.through, at: 2)
-            let decoder = SQLiteRowDecoder(
-                table: capture.stagingTable, columns: capture.columns, key: capture.key, first: 4)
-            return SQLiteCursor<ChangeBatch>.Opening(statement: statement) { statement in
-                try Self.nextStaged(statement, decoder, capture, blockRows)
-            }
-        }
-    }
-
-    private static func nextStaged(
-        _ statement: SQLiteStatement, _ decoder: SQLiteRowDecoder, _ capture: Capture, _ blockRows: Int
-    ) throws -> ChangeBatch? {
-        let pointer = statement.pointer
-        var batch = ChangeBatch(columns: capture.columns, reserving: blockRows)
-        while batch.count < blockRows, try statement.step() {
-            guard let lsn = statement.lsn(at: 0), let seqval = statement.lsn(at: 2) else {
-                throw TidemarkError.schema("\(capture.stagingTable) holds an LSN that is not 10 bytes long")
-            }
-            try decoder.decode(pointer, into: &batch.columns, lsn: lsn)
-            batch.lsns.append(lsn)
-            batch.commandIDs.append(sqlite3_column_int(pointer, 1))
-            batch.seqvals.append(seqval)
-            batch.operations.append(UInt8(truncatingIfNeeded: sqlite3_column_int(pointer, 3)))
-        }
-        return batch.isEmpty ? nil : batch
     }
 }
 

@@ -343,9 +343,12 @@ public final class EmbeddedSource: ChangeSource {
     }
 
     public func changes(
-        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], limits: BlockLimits
     ) async throws -> any BlockReader<ChangeBatch> {
         let label = file.label
+        // Change tables only grow at their end, so blocks read one after the other are what one snapshot would show,
+        // unless cleanup has deleted in between, which `start_lsn` tells.
+        let progress = Progress()
         return try await file.openCursor { db in
             let state = try Row.fetchOne(
                 db,
@@ -358,8 +361,12 @@ public final class EmbeddedSource: ChangeSource {
                 throw TidemarkError.schema("there is no capture \(capture.instance) in \(label)")
             }
             let (minClock, isComplete): (Int64, Bool) = (state[0], state[1])
-            // Cleanup may have run since the caller looked at the bounds, or asked whether the log is complete.
-            guard window.after == .zero ? isComplete : window.after.clock >= minClock - 1 else {
+            // Cleanup may have run since the caller looked at the bounds, or asked whether the log is complete, or since
+            // the last block.
+            let isKept =
+                progress.lsn.map { $0 >= minClock }
+                ?? (window.after == .zero ? isComplete : window.after.clock >= minClock - 1)
+            guard isKept else {
                 throw TidemarkError.gap(
                     capture: capture.instance, watermark: window.after, minLSN: LSN(clock: minClock))
             }
@@ -379,9 +386,14 @@ public final class EmbeddedSource: ChangeSource {
                     throw TidemarkError.lost(position, in: label)
                 }
             }
-            let log = try ChangeLog(db, capture)
-            let first = try log.firstRow(after: window.after.clock)?.id ?? .max
-            let last = try log.lastRow(through: window.through.clock)?.id ?? .min
+            if progress.rows == nil {
+                let log = try ChangeLog(db, capture)
+                progress.rows = (
+                    try log.firstRow(after: window.after.clock)?.id ?? .max,
+                    try log.lastRow(through: window.through.clock)?.id ?? .min
+                )
+            }
+            let (first, last) = progress.rows ?? (.max, .min)
             let statement = try SQLiteStatement(
                 db,
                 """
@@ -397,20 +409,29 @@ public final class EmbeddedSource: ChangeSource {
                 table: capture.table, columns: capture.columns, key: capture.key, first: 4,
                 remedy: "correct it in \(capture.table) and in \(changeTable), and the capture goes on")
             return SQLiteCursor<ChangeBatch>.Opening(statement: statement) { statement in
-                try Self.nextBlock(statement, decoder, capture, window, blockRows)
+                try Self.nextBlock(statement, decoder, capture, window, limits, progress)
             }
         }
     }
 
+    /// How far a window's changes have been read. Touched by one cursor only, on its connection's queue.
+    private final class Progress: @unchecked Sendable {
+        /// The ids of the next row to read and of the last one; `nil` before the first look.
+        var rows: (next: Int64, last: Int64)?
+        /// The last LSN read.
+        var lsn: Int64?
+    }
+
     private static func nextBlock(
         _ statement: SQLiteStatement, _ decoder: SQLiteRowDecoder, _ capture: Capture, _ window: LSNWindow,
-        _ blockRows: Int
+        _ limits: BlockLimits, _ progress: Progress
     ) throws -> ChangeBatch? {
         let pointer = statement.pointer
-        var batch = ChangeBatch(columns: capture.columns, reserving: blockRows)
-        while batch.count < blockRows, try statement.step() {
+        let budget = BlockBudget(limits, columns: capture.columns)
+        var batch = ChangeBatch(columns: capture.columns, reserving: limits.reservation(for: capture.columns))
+        while !budget.isFull(batch.columns, rows: batch.count), try statement.step() {
             let lsn = LSN(clock: sqlite3_column_int64(pointer, 0))
-            guard window.contains(lsn), lsn >= batch.lsns.last ?? .zero else {
+            guard window.contains(lsn), lsn.clock >= progress.lsn ?? 0 else {
                 throw TidemarkError.schema(
                     """
                     change table \(CDCTables.changeTable(capture.instance)) is out of order at LSN \(lsn): it or \
@@ -418,6 +439,8 @@ public final class EmbeddedSource: ChangeSource {
                     """)
             }
             try decoder.decode(pointer, into: &batch.columns, lsn: lsn)
+            progress.lsn = lsn.clock
+            progress.rows?.next = sqlite3_column_int64(pointer, 1) + 1
             batch.lsns.append(lsn)
             batch.seqvals.append(LSN(high: UInt64(bitPattern: sqlite3_column_int64(pointer, 1)), low: 0))
             batch.commandIDs.append(sqlite3_column_int(pointer, 2))
@@ -426,31 +449,63 @@ public final class EmbeddedSource: ChangeSource {
         return batch.isEmpty ? nil : batch
     }
 
-    public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
+    public func rows(of capture: Capture, limits: BlockLimits) async throws -> any BlockReader<RowBatch> {
         let label = file.label
+        let select = "SELECT \(quotedList(capture.columns.map(\.name))) FROM \(quoted(capture.table))"
+        let order = "ORDER BY \(quotedList(capture.key))"
+        let decoder = SQLiteRowDecoder(
+            table: capture.table, columns: capture.columns, key: capture.key, first: 0)
+        let isInOrder = try await file.read { db in
+            try Self.requireSound(capture, db)
+            return try Self.isIndexed("\(select) \(order)", db)
+        }
+        guard isInOrder else {
+            return try await file.openCursor(with: { db in
+                try Self.requireSound(capture, db)
+                let statement = try SQLiteStatement(db, select, in: label)
+                let opening = SQLiteCursor<RowBatch>.Opening(statement: statement) { statement in
+                    try RowBatch.next(statement, decoder, capture.columns, limits, lsn: .zero)
+                }
+                return ((), opening)
+            }).1
+        }
+        let last = SQLiteKey(positions: capture.keyIndices.map { Int32($0) })
         return try await file.openCursor { db in
-            if case .faulty(let error, _) = try Self.condition(of: capture.instance, table: capture.table, db) {
-                throw error
-            }
-            let statement = try SQLiteStatement(
-                db, "SELECT \(quotedList(capture.columns.map(\.name))) FROM \(quoted(capture.table))", in: label)
-            let decoder = SQLiteRowDecoder(
-                table: capture.table, columns: capture.columns, key: capture.key, first: 0)
+            try Self.requireSound(capture, db)
+            let parameters = repeatElement("?", count: capture.key.count).joined(separator: ", ")
+            let rest = last.isSet ? "WHERE (\(quotedList(capture.key))) > (\(parameters))" : ""
+            let statement = try SQLiteStatement(db, "\(select) \(rest) \(order)", in: label)
+            try last.bind(to: statement)
             return SQLiteCursor<RowBatch>.Opening(statement: statement) { statement in
-                try RowBatch.next(statement, decoder, capture.columns, blockRows, lsn: .zero)
+                let batch = try RowBatch.next(statement, decoder, capture.columns, limits, lsn: .zero)
+                if !statement.isAtEnd { last.take(from: statement) }
+                return batch
             }
         }
+    }
+
+    /// Throws when the table is no longer the one that is captured.
+    private static func requireSound(_ capture: Capture, _ db: Database) throws {
+        if case .faulty(let error, _) = try condition(of: capture.instance, table: capture.table, db) { throw error }
+    }
+
+    /// Whether SQLite reads a query's rows in their order without sorting them. It sorts by a key that is declared with
+    /// another collation or direction than its columns; then each block would sort all that is left.
+    private static func isIndexed(_ query: String, _ db: Database) throws -> Bool {
+        try Row.fetchAll(db, sql: "EXPLAIN QUERY PLAN \(query)")
+            .allSatisfy { !($0["detail"] as String).contains("TEMP B-TREE") }
     }
 }
 
 extension RowBatch {
-    /// The next rows of `statement`, at most `blockRows`; `nil` when there are none.
+    /// The next rows of `statement`, a block of them; `nil` when there are none.
     static func next(
-        _ statement: SQLiteStatement, _ decoder: SQLiteRowDecoder, _ columns: [Column], _ blockRows: Int, lsn: LSN
+        _ statement: SQLiteStatement, _ decoder: SQLiteRowDecoder, _ columns: [Column], _ limits: BlockLimits, lsn: LSN
     ) throws -> RowBatch? {
-        var batch = RowBatch(columns: columns, reserving: blockRows)
+        let budget = BlockBudget(limits, columns: columns)
+        var batch = RowBatch(columns: columns, reserving: limits.reservation(for: columns))
         var count = 0
-        while count < blockRows, try statement.step() {
+        while !budget.isFull(batch.columns, rows: count), try statement.step() {
             try decoder.decode(statement.pointer, into: &batch.columns, lsn: lsn)
             count += 1
         }

@@ -2,7 +2,7 @@ import GRDB
 import GRDBSQLite
 import Tidemark
 
-/// Runs a statement for each row of batches, inside the caller's transaction.
+/// Runs a statement for each row of a block, inside the caller's transaction.
 final class ProjectionWriter {
     /// What the rows hold.
     enum Shape {
@@ -29,22 +29,18 @@ final class ProjectionWriter {
     /// - Returns: the number of rows inserted, changed or deleted; those of triggers on the table do not count.
     /// - Throws: `TidemarkError.projection` for a NULL or repeated key, or a value SQLite cannot hold.
     @discardableResult
-    func append(_ batches: [RowBatch]) throws -> Int {
-        var written = 0
-        for batch in batches {
-            guard batch.columns.map(\.type) == columns.map(\.type) else {
-                throw TidemarkError.projection(
-                    name: table.projection,
-                    reason: """
-                        rows have the types (\(batch.columns.map(\.type.description).joined(separator: ", "))), the \
-                        table (\(columns.map(\.type.description).joined(separator: ", ")))
-                        """)
-            }
-            try SQLiteRowEncoder.withBuffers(batch.columns) { buffers in
-                for row in 0..<batch.count { written += try write(row, buffers) }
-            }
+    func append(_ batch: RowBatch) throws -> Int {
+        guard batch.columns.map(\.type) == columns.map(\.type) else {
+            throw TidemarkError.projection(
+                name: table.projection,
+                reason: """
+                    rows have the types (\(batch.columns.map(\.type.description).joined(separator: ", "))), the \
+                    table (\(columns.map(\.type.description).joined(separator: ", ")))
+                    """)
         }
-        return written
+        return try SQLiteRowEncoder.withBuffers(batch.columns) { buffers in
+            try (0..<batch.count).reduce(0) { try $0 + write($1, buffers) }
+        }
     }
 
     private func write(_ row: Int, _ buffers: [ColumnBuffers]) throws -> Int {

@@ -1,7 +1,10 @@
 import GRDB
 import Tidemark
 
-/// Hands out the rows of a statement block by block, in one snapshot, on a connection of its own.
+/// Hands out the rows of a statement block by block, on a connection of its own.
+///
+/// Either in one snapshot, or letting go of it after each block: while the consumer is busy with a block, a snapshot
+/// would keep SQLite from checkpointing the WAL, which then grows with every write.
 ///
 /// `@unchecked`: the state is touched on the connection's queue only.
 final class SQLiteCursor<Block: Sendable>: BlockReader, @unchecked Sendable {
@@ -13,11 +16,18 @@ final class SQLiteCursor<Block: Sendable>: BlockReader, @unchecked Sendable {
     }
 
     private var opening: Opening?
+    /// Opens the statement again, to go on after the last block; `nil` for a cursor with one snapshot.
+    private let resume: ((Database) throws -> Opening)?
+    private var isClosed = false
     private let connection: DatabaseQueue
     private let file: SQLiteFile
 
-    init(_ opening: Opening, on connection: DatabaseQueue, of file: SQLiteFile) {
+    init(
+        _ opening: Opening, resume: ((Database) throws -> Opening)? = nil, on connection: DatabaseQueue,
+        of file: SQLiteFile
+    ) {
         self.opening = opening
+        self.resume = resume
         self.connection = connection
         self.file = file
     }
@@ -26,9 +36,7 @@ final class SQLiteCursor<Block: Sendable>: BlockReader, @unchecked Sendable {
 
     func next() throws -> Block? {
         do {
-            let block = try connection.unsafeRead { _ in
-                try opening.flatMap { try $0.nextBlock($0.statement) }
-            }
+            let block = try connection.unsafeRead { db in try nextBlock(db) }
             if block == nil { close() }
             return block
         } catch {
@@ -37,11 +45,34 @@ final class SQLiteCursor<Block: Sendable>: BlockReader, @unchecked Sendable {
         }
     }
 
+    private func nextBlock(_ db: Database) throws -> Block? {
+        guard !isClosed else { return nil }
+        if opening == nil, let resume {
+            try db.execute(sql: "BEGIN DEFERRED")
+            opening = try resume(db)
+        }
+        guard let current = opening, let block = try current.nextBlock(current.statement) else { return nil }
+        if current.statement.isAtEnd {
+            end(db)
+            isClosed = true
+            file.giveBack(connection)
+        } else if resume != nil {
+            end(db)
+        }
+        return block
+    }
+
+    /// Ends the snapshot.
+    private func end(_ db: Database) {
+        opening = nil
+        if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
+    }
+
     private func close() {
         let wasOpen = connection.unsafeRead { db in
-            guard opening != nil else { return false }
-            opening = nil
-            if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
+            guard !isClosed else { return false }
+            isClosed = true
+            end(db)
             return true
         }
         if wasOpen { file.giveBack(connection) }

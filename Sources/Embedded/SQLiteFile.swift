@@ -213,15 +213,24 @@ final class SQLiteFile: Sendable {
         }
     }
 
-    /// Opens a cursor on a reading connection of its own, in a transaction that the cursor ends.
+    /// Opens a cursor on a reading connection of its own that holds no snapshot between two blocks.
+    ///
+    /// - Parameter body: opens the statement where the last block ended; called for each block.
     func openCursor<Block: Sendable>(
         _ body: @Sendable @escaping (Database) throws -> SQLiteCursor<Block>.Opening
     ) async throws -> SQLiteCursor<Block> {
-        try await openCursor(with: { ((), try body($0)) }).1
+        try await openCursor(resume: body, with: { ((), try body($0)) }).1
     }
 
-    /// Opens a cursor, and returns with it what `body` read in the same snapshot.
+    /// Opens a cursor with one snapshot, which it ends, and returns with it what `body` read in the same one.
     func openCursor<Block: Sendable, Value: Sendable>(
+        with body: @Sendable @escaping (Database) throws -> (Value, SQLiteCursor<Block>.Opening)
+    ) async throws -> (Value, SQLiteCursor<Block>) {
+        try await openCursor(resume: nil, with: body)
+    }
+
+    private func openCursor<Block: Sendable, Value: Sendable>(
+        resume: (@Sendable (Database) throws -> SQLiteCursor<Block>.Opening)?,
         with body: @Sendable @escaping (Database) throws -> (Value, SQLiteCursor<Block>.Opening)
     ) async throws -> (Value, SQLiteCursor<Block>) {
         let reader = try await borrowReader()
@@ -230,7 +239,7 @@ final class SQLiteFile: Sendable {
                 do {
                     try db.execute(sql: "BEGIN DEFERRED")
                     let (value, opening) = try body(db)
-                    return (value, SQLiteCursor(opening, on: reader, of: self))
+                    return (value, SQLiteCursor(opening, resume: resume, on: reader, of: self))
                 } catch {
                     if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
                     throw error

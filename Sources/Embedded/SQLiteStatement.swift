@@ -9,7 +9,8 @@ final class SQLiteStatement {
     let pointer: OpaquePointer
     let sql: String
     let database: DatabaseLabel
-    private var isAtEnd = false
+    /// Whether the last row has been passed.
+    private(set) var isAtEnd = false
 
     init(_ db: Database, _ sql: String, in database: DatabaseLabel) throws {
         var statement: OpaquePointer?

@@ -22,6 +22,7 @@ enum ServingTables {
             capture_instance  TEXT NOT NULL,
             last_ingested_lsn BINARY(10) NOT NULL,
             complete_from_lsn BINARY(10),
+            staging_token     TEXT,
             last_commit_time  DATETIME,
             rows_ingested     BIGINT NOT NULL,
             status            TEXT NOT NULL,
@@ -50,8 +51,11 @@ enum ServingTables {
         """
 
     /// Columns that a table made by an earlier version may lack: table, name, declaration.
+    ///
+    /// Whether something is staged beyond a watermark was not noted then, so the token says that it may be.
     static let laterColumns = [
-        ("ctl_ingestion_watermarks", "resync_requested", "BOOLEAN NOT NULL DEFAULT 0")
+        ("ctl_ingestion_watermarks", "resync_requested", "BOOLEAN NOT NULL DEFAULT 0"),
+        ("ctl_ingestion_watermarks", "staging_token", "TEXT DEFAULT 'unknown'"),
     ]
 
     /// A column of a table, as declared.
@@ -125,8 +129,19 @@ enum ServingTables {
     static func selectStaged(_ capture: Capture) -> String {
         """
         SELECT lsn, command_id, seqval, op, \(quotedList(capture.columns.map(\.name)))
-        FROM \(quoted(capture.stagingTable)) WHERE lsn > ? AND lsn <= ? ORDER BY lsn, command_id, seqval, op
+        FROM \(quoted(capture.stagingTable)) WHERE (lsn, command_id, seqval, op) > (?1, ?2, ?3, ?4) AND lsn <= ?5
+        ORDER BY lsn, command_id, seqval, op
         """
+    }
+
+    /// Deletes the first so many changes after an LSN.
+    static func deleteStaged(_ capture: Capture, rows: Int) -> String {
+        let table = quoted(capture.stagingTable)
+        return """
+            DELETE FROM \(table) WHERE (lsn, command_id, seqval, op) IN (
+                SELECT lsn, command_id, seqval, op FROM \(table) WHERE lsn > ?
+                ORDER BY lsn, command_id, seqval, op LIMIT \(rows))
+            """
     }
 
     static func insert(_ table: String, _ columns: [String]) -> String {

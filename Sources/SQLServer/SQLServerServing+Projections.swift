@@ -49,15 +49,24 @@ extension SQLServerServing {
 
     // MARK: Commit
 
-    public func commit(_ commit: ProjectionCommit) async throws -> Int {
+    public func commit(_ commit: ProjectionCommit, changes: any BlockReader<ProjectionChange>) async throws -> Int {
         let name = commit.table.projection
         let sql = ProjectionTableSQL(commit.table)
         let time = now()
         let json = try await jsonSupport()
+        let gathered = try await pool.gather(from: changes)
         do {
-            return try await write(attempts: Self.attempts) { [self] connection in
+            // What comes after the gathered changes comes only once.
+            return try await write(attempts: gathered.isAtEnd ? Self.attempts : 1) { [self] connection in
                 try Self.requireState(commit, connection)
-                let rows = try database.data(connection) { try apply(commit, sql, json, connection) }
+                let step = ProjectionStep(self, commit.table, sql, json, connection)
+                let rows = try database.data(connection) {
+                    for change in gathered.blocks { try step.apply(change) }
+                    if !gathered.isAtEnd {
+                        while let change = try changes.next() { try step.apply(change) }
+                    }
+                    return try step.finish()
+                }
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_projection_checkpoints] SET last_consumed_lsn = ?, updated_at = ?
@@ -104,85 +113,6 @@ extension SQLServerServing {
         }
     }
 
-    /// Temporary tables of a commit, seen by its connection only.
-    private static let keysTable = "#tidemark_keys"
-    private static let rowsTable = "#tidemark_rows"
-
-    private func apply(
-        _ commit: ProjectionCommit, _ sql: ProjectionTableSQL, _ json: SQLServerBulkInsert.JSONSupport,
-        _ connection: Connection
-    ) throws -> Int {
-        let deletes = commit.changes.deletes.filter { !$0.isEmpty }
-        let upserts = commit.changes.upserts.filter { !$0.isEmpty }
-        guard !deletes.isEmpty || !upserts.isEmpty else { return 0 }
-        let table = commit.table
-        guard let shape = try shapes.shape(of: table.name, connection), sql.fits(shape) else {
-            throw TidemarkError.schema(
-                "\(table.name) was dropped or altered; run tidemark rebuild \(table.projection), which makes it anew")
-        }
-        var written = 0
-        if !deletes.isEmpty {
-            try connection.execute(sql.makeTemporary(Self.keysTable, table.key))
-            try fill(Self.keysTable, table.keyColumns, shape, table, deletes, json, connection)
-            written += try connection.affected(sql.delete(keysIn: Self.keysTable))
-            try connection.execute("DROP TABLE \(Self.keysTable)")
-        }
-        if !upserts.isEmpty {
-            try connection.execute(sql.makeTemporary(Self.rowsTable, sql.columns))
-            try fill(Self.rowsTable, table.columns, shape, table, upserts, json, connection)
-            try Self.keyed(table) { _ = try connection.execute(sql.addKey(to: Self.rowsTable)) }
-            if let update = sql.update(from: Self.rowsTable) { written += try connection.affected(update) }
-            try Self.keyed(table) { written += try connection.affected(sql.insert(from: Self.rowsTable)) }
-            try connection.execute("DROP TABLE \(Self.rowsTable)")
-        }
-        return written
-    }
-
-    /// Inserts batches into a table beside the projection's.
-    private func fill(
-        _ name: String, _ columns: [Tidemark.Column], _ shape: ServingTableShape, _ table: ProjectionTable,
-        _ batches: [RowBatch], _ json: SQLServerBulkInsert.JSONSupport, _ connection: Connection
-    ) throws {
-        let insert = SQLServerBulkInsert(connection, into: name, columns.map(\.name), json: json)
-        let encoders = columns.map { column in
-            SQLServerRowEncoder(
-                column: column, declared: shape.column(column.name)?.type ?? SQLServerType(column.type, maxLength: nil),
-                isRequired: table.key.contains(column.name))
-        }
-        for batch in batches {
-            guard batch.columns.map(\.type) == columns.map(\.type) else {
-                throw TidemarkError.projection(
-                    name: table.projection,
-                    reason: """
-                        rows have the types (\(batch.columns.map(\.type.description).joined(separator: ", "))), the \
-                        table (\(columns.map(\.type.description).joined(separator: ", ")))
-                        """)
-            }
-            do {
-                try insert.insert(
-                    zip(batch.columns, encoders).map { SQLServerBulkInsert.Source.values($0, $1) }, count: batch.count)
-            } catch let refusal as SQLServerRowEncoder.Refusal {
-                throw TidemarkError.projection(
-                    name: table.projection, reason: "column \(refusal.column): \(refusal.reason)")
-            }
-        }
-    }
-
-    /// Runs a statement that a repeated key fails.
-    private static func keyed(_ table: ProjectionTable, _ body: () throws -> Void) throws {
-        do {
-            try body()
-        } catch let error as ODBCError where error.isKeyViolation {
-            let isText = table.keyColumns.contains { $0.type == .string || $0.type == .binary }
-            throw TidemarkError.projection(
-                name: table.projection,
-                reason: """
-                    the query returns more than one row for a key (\(table.key.joined(separator: ", ")))\
-                    \(isText ? "; keys that differ in blanks at their end only are one to SQL Server" : "")
-                    """)
-        }
-    }
-
     // MARK: Build
 
     public func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
@@ -206,14 +136,13 @@ extension SQLServerServing {
             let count = try await database.run { [self] connection in
                 try database.data(connection) {
                     var count = 0
+                    let fill = ProjectionFill(
+                        connection, sql.next, build.table.columns, shape, build.table, json: json)
                     while let batch = try rows.next() {
-                        try connection.transaction {
-                            try fill(
-                                sql.next, build.table.columns, shape, build.table, [batch], json, connection)
-                        }
+                        try connection.transaction { try fill.append(batch) }
                         count += batch.count
                     }
-                    try Self.keyed(build.table) { _ = try connection.execute(sql.addKey(to: sql.next)) }
+                    try keyed(build.table) { _ = try connection.execute(sql.addKey(to: sql.next)) }
                     try carryOver(to: sql, connection)
                     return count
                 }
@@ -350,7 +279,7 @@ extension SQLServerServing {
 
     // MARK: Reading
 
-    public func readProjection(_ name: String, columns: [Tidemark.Column], blockRows: Int) async throws
+    public func readProjection(_ name: String, columns: [Tidemark.Column], limits: BlockLimits) async throws
         -> (ProjectionState, any BlockReader<RowBatch>)
     {
         let table = ProjectionTable(projection: name, columns: columns, key: [])
@@ -369,7 +298,7 @@ extension SQLServerServing {
                                 isOpen.withLock { $0 = true }
                                 continuation.resume(returning: state)
                                 try database.data(connection) {
-                                    try Self.push(select, table, state, blockRows, connection) { producer.push($0) }
+                                    try Self.push(select, table, state, limits, connection) { producer.push($0) }
                                 }
                             }
                             producer.finish()
@@ -424,11 +353,11 @@ extension SQLServerServing {
     }
 
     private static func push(
-        _ select: String, _ table: ProjectionTable, _ state: ProjectionState, _ blockRows: Int,
+        _ select: String, _ table: ProjectionTable, _ state: ProjectionState, _ limits: BlockLimits,
         _ connection: Connection, _ push: (RowBatch) -> Bool
     ) throws {
         let decoder = SQLServerRowDecoder(table: table.name, columns: table.columns, key: [], first: 0)
-        let cursor = try connection.query(select, options: .init(rowsPerBlock: blockRows))
+        let cursor = try connection.query(select, options: .init(limits))
         defer { cursor.close() }
         while try cursor.fetch() {
             var batch = RowBatch(columns: table.columns, reserving: cursor.count)

@@ -80,7 +80,7 @@ extension SQLServerServing {
                 """
                 UPDATE [dbo].[ctl_ingestion_watermarks]
                 SET last_ingested_lsn = ?, complete_from_lsn = NULL, last_commit_time = NULL, rows_ingested = 0,
-                    status = N'INIT', last_error = NULL, resync_requested = 0, updated_at = ?
+                    status = N'INIT', last_error = NULL, resync_requested = 0, staging_token = N'given up', updated_at = ?
                 WHERE source_name = ?
                 """, [.lsn(.zero), .time(time), .string(source)])
         } isDone: { connection in

@@ -2,10 +2,6 @@ import ODBC
 public import Tidemark
 
 extension SQLServerServing {
-    /// Rows of a snapshot staged in one transaction, and deleted by one statement: what the log of a small server
-    /// takes with ease.
-    private static let snapshotTransactionRows = 100_000
-
     public func prepareStaging(for capture: Capture, source: String) async throws {
         let table = try StagingTable(capture)
         let time = now()
@@ -59,134 +55,64 @@ extension SQLServerServing {
         }
     }
 
-    // MARK: Snapshot
+    // MARK: Staging
 
     public func stageSnapshot(
         of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
-    ) async throws -> Int {
-        let table = try StagingTable(capture)
-        let json = try await jsonSupport()
-        let now = now
-        // Each transaction compares the watermark, whose row it then holds. Rows staged before a failure are no harm:
-        // nothing reads beyond the watermark, and the next attempt deletes them.
-        return try await database.run { [self] connection in
-            func transaction(_ body: () throws -> Void) throws {
-                try connection.transaction {
-                    try Self.requireWatermark(watermark, of: capture.instance, source, connection)
-                    try body()
-                }
-            }
-            try empty(table, beyond: watermark, connection, transaction)
-            let shape = try shape(of: table, connection)
-            let insert = SQLServerBulkInsert(connection, into: table.name, table.columns, json: json)
-            var count = 0
-            var isAtEnd = false
-            while !isAtEnd {
-                try transaction {
-                    var rowsHere = 0
-                    while rowsHere < Self.snapshotTransactionRows {
-                        guard let batch = try changes.next() else {
-                            isAtEnd = true
-                            break
-                        }
-                        try database.data(connection) {
-                            try Self.insert(batch, insert, table, shape, at: now())
-                        }
-                        rowsHere += batch.count
-                        count += batch.count
-                    }
-                }
-            }
-            return count
+    ) async throws -> StagedSnapshot {
+        let attempt = StagingAttempt(.snapshot, capture: capture.instance, source: source, watermark: watermark)
+        let window = LSNWindow(after: watermark, through: LSN(high: .max, low: .max))
+        let staging = try Staging(self, capture, attempt, window, json: await jsonSupport())
+        while true {
+            let gathered = try await pool.gather(from: changes)
+            try await staging.stage(gathered)
+            guard !gathered.isAtEnd else { break }
         }
+        return StagedSnapshot(lsn: staging.last ?? watermark, rows: staging.rows, token: attempt.token)
     }
-
-    /// Deletes the rows beyond the watermark: all of them at once when the login may, or else some at a time.
-    private func empty(
-        _ table: StagingTable, beyond watermark: LSN, _ connection: Connection,
-        _ transaction: (() throws -> Void) throws -> Void
-    ) throws {
-        let mayTruncate =
-            try watermark == .zero
-            && connection.scalar("SELECT HAS_PERMS_BY_NAME(?, N'OBJECT', N'ALTER')", [.string(table.name)]) == .int(1)
-        var isEmpty = false
-        while !isEmpty {
-            try transaction {
-                if mayTruncate {
-                    try connection.execute("TRUNCATE TABLE \(table.name)")
-                    isEmpty = true
-                } else {
-                    let some = """
-                        DELETE TOP (\(Self.snapshotTransactionRows)) FROM \(table.name) WHERE lsn > CAST(? AS binary(10))
-                        """
-                    isEmpty = try database.data(connection) { try connection.affected(some, [.lsn(watermark)]) } == 0
-                }
-            }
-        }
-    }
-
-    // MARK: Changes
 
     public func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: StagedSnapshot?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
-        let table = try StagingTable(capture)
-        let json = try await jsonSupport()
+        let attempt = StagingAttempt(
+            .changes(after: snapshot), capture: capture.instance, source: source, watermark: window.after)
         let time = now()
-        if window.after == .zero, snapshot == nil {
-            // What was staged before the capture began anew, or by a read that was given up.
-            try await database.run { [self] connection in
-                try empty(table, beyond: .zero, connection) { body in
-                    try connection.transaction {
-                        try Self.requireWatermark(.zero, of: capture.instance, source, connection)
-                        try body()
-                    }
-                }
+        let staging = try Staging(self, capture, attempt, window, json: await jsonSupport())
+        while true {
+            let gathered = try await pool.gather(from: reader)
+            guard gathered.isAtEnd else {
+                try await staging.stage(gathered)
+                continue
             }
-        }
-        return try await write { [self] connection in
-            // The compare-and-swap comes first: its row lock lets a second pipeline wait, and then see that it lost,
-            // before it has written a million rows.
-            try Self.move(capture.instance, window, source, commitTime, at: time, connection)
-            var order = LogOrder(capture, window)
-            var count = 0
-            // Most windows are small, and many are empty: the catalog is asked when there is a row.
-            var target: (shape: ServingTableShape, insert: SQLServerBulkInsert)?
-            while let batch = try reader.next() {
-                try order.append(batch)
-                if target == nil {
-                    target = (
-                        try shape(of: table, connection),
-                        SQLServerBulkInsert(connection, into: table.name, table.columns, json: json)
-                    )
+            try await staging.stage(gathered) { connection, begin in
+                // The compare-and-swap comes first: its row lock lets a second pipeline wait, and then see that it lost,
+                // before it has written a million rows. It does for most windows, beyond whose watermark nothing is staged.
+                let isMoved = try Self.moveUnstaged(
+                    capture.instance, window, source, commitTime, at: time, connection)
+                if !isMoved {
+                    guard try begin() else { return false }
+                    try Self.move(capture.instance, window, source, commitTime, at: time, connection)
                 }
-                guard let target else { break }
-                do {
-                    try database.data(connection) {
-                        try Self.insert(batch, target.insert, table, target.shape, at: time)
-                    }
-                } catch let error as ODBCError where error.isKeyViolation {
-                    throw order.duplicate
-                }
-                count += batch.count
-            }
-            if window.after == .zero { try Self.voidProjections(of: capture.instance, connection) }
-            if snapshot != nil || count > 0 {
+                return true
+            } finish: { rows, connection in
+                if window.after == .zero { try Self.voidProjections(of: capture.instance, connection) }
+                let count = (snapshot?.rows ?? 0) + rows
+                guard snapshot != nil || count > 0 else { return }
                 let completed = snapshot == nil ? "" : ", complete_from_lsn = last_ingested_lsn, resync_requested = 0"
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_ingestion_watermarks] SET rows_ingested = rows_ingested + ?\(completed)
                     WHERE source_name = ? AND capture_instance = ?
-                    """, [.int(Int64((snapshot ?? 0) + count)), .string(source), .string(capture.instance)])
+                    """, [.int(Int64(count)), .string(source), .string(capture.instance)])
+            } isDone: { connection in
+                try Self.lockPosition(of: capture.instance, source, connection)?.watermark == window.through
             }
-            return count
-        } isDone: { connection in
-            try Self.lockWatermark(of: capture.instance, source, connection) == window.through
+            return staging.rows
         }
     }
 
-    private static func insert(
+    static func insert(
         _ batch: ChangeBatch, _ insert: SQLServerBulkInsert, _ table: StagingTable, _ shape: ServingTableShape,
         at time: Timestamp
     ) throws {
@@ -199,14 +125,14 @@ extension SQLServerServing {
         }
     }
 
-    private func shape(of table: StagingTable, _ connection: Connection) throws -> ServingTableShape {
+    func shape(of table: StagingTable, _ connection: Connection) throws -> ServingTableShape {
         guard let shape = try shapes.shape(of: table.capture.stagingTable, connection) else {
             throw TidemarkError.schema("\(table.capture.stagingTable) is missing; restart the pipeline, which makes it")
         }
         return shape
     }
 
-    public func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws
+    public func staged(_ capture: Capture, in window: LSNWindow, limits: BlockLimits) async throws
         -> any BlockReader<ChangeBatch>
     {
         let table = try StagingTable(capture)
@@ -216,7 +142,7 @@ extension SQLServerServing {
             let sql = table.select(try shape(of: table, connection))
             try database.data(connection) {
                 let cursor = try connection.query(
-                    sql, [.lsn(window.after), .lsn(window.through)], options: .init(rowsPerBlock: blockRows))
+                    sql, [.lsn(window.after), .lsn(window.through)], options: .init(limits))
                 defer { cursor.close() }
                 while try cursor.fetch() {
                     var batch = ChangeBatch(columns: capture.columns, reserving: cursor.count)

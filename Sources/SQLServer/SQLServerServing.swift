@@ -17,6 +17,8 @@ public final class SQLServerServing: ServingStore {
     private let scripts: [(name: String, text: String)]
     let warn: @Sendable (String) -> Void
     let shapes = ServingTableShapes()
+    /// What is gathered before transactions.
+    let pool = BlockPool()
     private let hasJSON = Mutex<SQLServerBulkInsert.JSONSupport?>(nil)
 
     /// - Parameters:
@@ -104,11 +106,16 @@ public final class SQLServerServing: ServingStore {
         let moves = moves.sorted { $0.capture < $1.capture }
         try await write(attempts: Self.attempts) { connection in
             for move in moves {
-                try Self.move(move.capture, move.window, source, commitTime, at: time, connection)
+                let present = try Self.lockPosition(of: move.capture, source, connection)
+                try Self.requireHistory(of: source, connection)
+                if let conflict = StagingAttempt.conflict(move, source: source, present) { throw conflict }
+                try Self.move(
+                    move.capture, move.window, source, commitTime, at: time, connection,
+                    keepsToken: move.window.isEmpty)
             }
         } isDone: { connection in
             try moves.allSatisfy {
-                try Self.lockWatermark(of: $0.capture, source, connection) == $0.window.through
+                try Self.lockPosition(of: $0.capture, source, connection)?.watermark == $0.window.through
             }
         }
     }
@@ -132,59 +139,64 @@ public final class SQLServerServing: ServingStore {
         }
     }
 
-    /// Moves a watermark by compare-and-swap, which holds its row until the transaction ends.
-    static func move(
+    /// Moves a watermark by compare-and-swap, which holds its row until the transaction ends. `false`, with nothing done,
+    /// when the watermark is another, or when something is staged beyond it.
+    static func moveUnstaged(
         _ capture: String, _ window: LSNWindow, _ source: String, _ commitTime: Timestamp?, at time: Timestamp,
         _ connection: Connection
+    ) throws -> Bool {
+        let isMoved =
+            try connection.affected(
+                "\(moveSQL(keepsToken: true)) AND staging_token IS NULL",
+                moveValues(capture, window, source, commitTime, at: time)) > 0
+        if isMoved { try requireHistory(of: source, connection) }
+        return isMoved
+    }
+
+    /// Moves a watermark whose compare was made; its row is held.
+    static func move(
+        _ capture: String, _ window: LSNWindow, _ source: String, _ commitTime: Timestamp?, at time: Timestamp,
+        _ connection: Connection, keepsToken: Bool = false
     ) throws {
-        let moved = try connection.affected(
-            """
-            UPDATE [dbo].[ctl_ingestion_watermarks]
-            SET last_ingested_lsn = ?, last_commit_time = ?, status = N'OK', last_error = NULL, updated_at = ?
-            WHERE source_name = ? AND capture_instance = ? AND last_ingested_lsn = CAST(? AS binary(10))
-            """,
-            [
-                .lsn(window.through), .time(commitTime), .time(time), .string(source), .string(capture),
-                .lsn(window.after),
-            ])
-        if moved == 0 {
-            try requireWatermark(window.after, of: capture, source, connection)
-        } else {
-            try requireHistory(of: source, connection)
-        }
+        try connection.execute(
+            moveSQL(keepsToken: keepsToken), moveValues(capture, window, source, commitTime, at: time))
     }
 
-    /// - Throws: `TidemarkError.otherHistory` while nothing may be staged from the source, `.conflict` unless the
-    ///   watermark is `lsn`; its row is held until the transaction ends.
-    static func requireWatermark(_ lsn: LSN, of capture: String, _ source: String, _ connection: Connection) throws {
-        let found = try lockWatermark(of: capture, source, connection)
-        // With the row held: whoever notes a mismatch writes it too.
-        try requireHistory(of: source, connection)
-        guard let present = found else {
-            throw TidemarkError.conflict("capture \(capture) of \(source) has no watermark in the serving database")
-        }
-        guard present == lsn else {
-            throw TidemarkError.conflict(
-                """
-                the watermark of \(capture) is \(present), not \(lsn): another pipeline writes to this serving database
-                """)
-        }
+    static func moveSQL(keepsToken: Bool) -> String {
+        """
+        UPDATE [dbo].[ctl_ingestion_watermarks]
+        SET last_ingested_lsn = ?, last_commit_time = ?, status = N'OK', last_error = NULL, updated_at = ?\
+        \(keepsToken ? "" : ", staging_token = NULL")
+        WHERE source_name = ? AND capture_instance = ? AND last_ingested_lsn = CAST(? AS binary(10))
+        """
     }
 
-    /// The watermark as it stands once no other transaction holds its row. An update that changes nothing takes the
-    /// row lock on every server; lock hints do not.
-    static func lockWatermark(of capture: String, _ source: String, _ connection: Connection) throws -> LSN? {
+    private static func moveValues(
+        _ capture: String, _ window: LSNWindow, _ source: String, _ commitTime: Timestamp?, at time: Timestamp
+    ) -> [Value] {
+        [
+            .lsn(window.through), .time(commitTime), .time(time), .string(source), .string(capture),
+            .lsn(window.after),
+        ]
+    }
+
+    /// Where a capture stands once no other transaction holds its row; `nil` when it has none. An update that changes
+    /// nothing takes the row lock on every server; lock hints do not.
+    static func lockPosition(of capture: String, _ source: String, _ connection: Connection) throws
+        -> StagingAttempt.Position?
+    {
         let key: [Value] = [.string(source), .string(capture)]
         try connection.execute(
             """
             UPDATE [dbo].[ctl_ingestion_watermarks] SET updated_at = updated_at
             WHERE source_name = ? AND capture_instance = ?
             """, key)
-        return try connection.query(
+        let row = try connection.query(
             """
-            SELECT last_ingested_lsn FROM [dbo].[ctl_ingestion_watermarks]
+            SELECT last_ingested_lsn, staging_token FROM [dbo].[ctl_ingestion_watermarks]
             WHERE source_name = ? AND capture_instance = ?
             """, key
-        ).rows().first?[0].controlLSN()
+        ).rows().first
+        return try row.map { StagingAttempt.Position(watermark: try $0[0].controlLSN(), token: $0[1].string) }
     }
 }

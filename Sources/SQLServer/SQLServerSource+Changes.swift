@@ -59,7 +59,7 @@ extension SQLServerSource {
     }
 
     public func changes(
-        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], limits: BlockLimits
     ) async throws -> any BlockReader<ChangeBatch> {
         await database.stream { [self] connection, push in
             guard !window.isEmpty else { return }
@@ -69,7 +69,7 @@ extension SQLServerSource {
                 }
                 do {
                     let isRead = try database.data(connection) {
-                        try read(capture, entry, from, window, blockRows, connection, push)
+                        try read(capture, entry, from, window, limits, connection, push)
                     }
                     guard isRead else { return }
                 } catch let error as ODBCError where error.errorClass != .transient && error.errorClass != .cancelled {
@@ -127,14 +127,14 @@ extension SQLServerSource {
 
     /// Reads and pushes all changes of the window; `false` when nobody takes them any more.
     private func read(
-        _ capture: Capture, _ entry: CaptureEntry, _ from: LSN, _ window: LSNWindow, _ blockRows: Int,
+        _ capture: Capture, _ entry: CaptureEntry, _ from: LSN, _ window: LSNWindow, _ limits: BlockLimits,
         _ connection: Connection, _ push: (ChangeBatch) -> Bool
     ) throws -> Bool {
         let givesCommandID = entry.hasCommandID && entry.readableChangeTable != nil
         if !givesCommandID { warn(Self.lesserOrder, capture: capture.instance) }
         let cursor = try connection.query(
             try Self.changesSQL(capture, entry), [.binary(from.bytes), .binary(window.through.bytes)],
-            options: .init(rowsPerBlock: blockRows))
+            options: .init(limits))
         let decoder = SQLServerRowDecoder(
             table: capture.table, columns: capture.columns, key: capture.key, first: 4)
         var order = ChangeOrder(window: window, instance: capture.instance, numbersRows: !givesCommandID)
@@ -239,7 +239,7 @@ extension SQLServerSource {
 
     // MARK: Rows
 
-    public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
+    public func rows(of capture: Capture, limits: BlockLimits) async throws -> any BlockReader<RowBatch> {
         await database.stream { [self] connection, push in
             try reading(capture, connection) { entry in
                 guard let table = entry.source else { throw CaptureProblem.noSource(capture.instance).error }
@@ -247,7 +247,7 @@ extension SQLServerSource {
                 try Self.snapshotIfAllowed(connection) {
                     try database.data(connection) {
                         let cursor = try connection.query(
-                            "SELECT \(columns) FROM \(table) AS s", options: .init(rowsPerBlock: blockRows))
+                            "SELECT \(columns) FROM \(table) AS s", options: .init(limits))
                         let decoder = SQLServerRowDecoder(
                             table: capture.table, columns: capture.columns, key: capture.key, first: 0)
                         while try cursor.fetch() {

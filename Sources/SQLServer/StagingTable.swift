@@ -79,6 +79,9 @@ struct StagingTable: Sendable {
             ? nil : "has one column too many, \(shape.columns[expected.count].name)"
     }
 
+    /// Deletes so many rows beyond an LSN, which is the parameter.
+    func delete(rows: Int) -> String { "DELETE TOP (\(rows)) FROM \(name) WHERE lsn > CAST(? AS binary(10))" }
+
     /// What fills the table's columns with a batch.
     func sources(_ batch: ChangeBatch, _ shape: ServingTableShape, at time: Timestamp) -> [SQLServerBulkInsert.Source] {
         let captured = zip(capture.columns, batch.columns).map { column, vector in
@@ -108,7 +111,7 @@ struct StagingTable: Sendable {
 
 /// Watches that changes come in log order within a window, and remembers the first that does not: when the primary key
 /// refuses a row, that is the one.
-struct LogOrder {
+struct LogOrder: Sendable {
     private let capture: Capture
     private let window: LSNWindow
     private var last: (LSN, Int32, LSN, UInt8)?

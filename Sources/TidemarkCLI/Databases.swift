@@ -107,7 +107,7 @@ extension Settings {
         options.onGap = onGap
         options.projectionInterval = projectionInterval
         options.stateDirectory = URL(filePath: stateDirectory)
-        options.memoryLimit = duckDBMemoryLimit
+        options.memoryLimit = memory.duckDBLimit
         return options
     }
 }

@@ -35,7 +35,8 @@ struct TidemarkCommand: AsyncParsableCommand {
               ENABLE_PROJ_<NAME>        switches a projection: true or false
               PROJECTIONS_DIR           your projections, not the built-in ones
               STATE_DIR                 where the replica is kept: data/state
-              DUCKDB_MEMORY_LIMIT       memory for DuckDB: 1GB
+              MEMORY_LIMIT              memory for the service: 1.3GB
+              DUCKDB_MEMORY_LIMIT       DuckDB's part: MEMORY_LIMIT less 300MB
               LOG_LEVEL, LOG_FORMAT     debug, info, warning, error; text or json
 
             Exit codes: 0 success, 1 verify found a difference, 64 wrong usage, 69 a database is not available or \
@@ -48,6 +49,7 @@ struct TidemarkCommand: AsyncParsableCommand {
         ])
 
     static func main() async {
+        Allocator.setUp()
         let command: any ParsableCommand
         do {
             command = try parseAsRoot()

@@ -1,3 +1,4 @@
+import ContractTests
 import Embedded
 import Foundation
 import GRDB
@@ -255,9 +256,9 @@ struct ConsistencyTests {
         let happened = Mutex(0)
         bench.store = InterceptingStore(
             bench.serving,
-            beforeCommit: { commit in
+            beforeCommit: { commit, changes in
                 happened.withLock { $0 += 1 }
-                _ = try await other.commit(commit)
+                _ = try await other.commit(commit, changes: ListReader(changes))
             },
             beforeBuild: { build in
                 happened.withLock { $0 += 1 }

@@ -1,3 +1,4 @@
+import ContractTests
 import Synchronization
 import Tidemark
 
@@ -5,7 +6,7 @@ import Tidemark
 final class InterceptingStore: ServingStore {
     private let base: any ServingStore
     /// Before a commit or a build reaches the database.
-    let beforeCommit: @Sendable (ProjectionCommit) async throws -> Void
+    let beforeCommit: @Sendable (ProjectionCommit, [ProjectionChange]) async throws -> Void
     let beforeBuild: @Sendable (ProjectionBuild) async throws -> Void
     /// After an ingest was committed, before its answer.
     let afterIngest: @Sendable () async throws -> Void
@@ -13,7 +14,8 @@ final class InterceptingStore: ServingStore {
     let stagedReads = Mutex<[LSNWindow]>([])
 
     init(
-        _ base: any ServingStore, beforeCommit: @escaping @Sendable (ProjectionCommit) async throws -> Void = { _ in },
+        _ base: any ServingStore,
+        beforeCommit: @escaping @Sendable (ProjectionCommit, [ProjectionChange]) async throws -> Void = { _, _ in },
         beforeBuild: @escaping @Sendable (ProjectionBuild) async throws -> Void = { _ in },
         afterIngest: @escaping @Sendable () async throws -> Void = {}
     ) {
@@ -48,14 +50,14 @@ final class InterceptingStore: ServingStore {
 
     func stageSnapshot(
         of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
-    ) async throws -> Int {
+    ) async throws -> StagedSnapshot {
         try await base.stageSnapshot(of: capture, source: source, after: watermark, from: changes)
     }
 
     func watermarks(source: String) async throws -> [String: Watermark] { try await base.watermarks(source: source) }
 
     func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: StagedSnapshot?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int {
         let rows = try await base.ingest(
@@ -72,17 +74,20 @@ final class InterceptingStore: ServingStore {
         try await base.recordError(message, capture: capture, source: source)
     }
 
-    func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws -> any BlockReader<ChangeBatch> {
+    func staged(_ capture: Capture, in window: LSNWindow, limits: BlockLimits) async throws -> any BlockReader<
+        ChangeBatch
+    > {
         stagedReads.withLock { $0.append(window) }
-        return try await base.staged(capture, in: window, blockRows: blockRows)
+        return try await base.staged(capture, in: window, limits: limits)
     }
 
     func projection(_ name: String) async throws -> ProjectionState? { try await base.projection(name) }
     func projections() async throws -> [String: ProjectionState] { try await base.projections() }
 
-    func commit(_ commit: ProjectionCommit) async throws -> Int {
-        try await beforeCommit(commit)
-        return try await base.commit(commit)
+    func commit(_ commit: ProjectionCommit, changes: any BlockReader<ProjectionChange>) async throws -> Int {
+        let gathered = try await BlockPool(most: .max, total: .max).gather(from: changes)
+        try await beforeCommit(commit, gathered.blocks)
+        return try await base.commit(commit, changes: ListReader(gathered.blocks))
     }
 
     func build(_ build: ProjectionBuild, rows: any BlockReader<RowBatch>) async throws -> Int {
@@ -96,9 +101,9 @@ final class InterceptingStore: ServingStore {
 
     func requestRebuild(projection: String) async throws { try await base.requestRebuild(projection: projection) }
 
-    func readProjection(_ name: String, columns: [Column], blockRows: Int) async throws
+    func readProjection(_ name: String, columns: [Column], limits: BlockLimits) async throws
         -> (ProjectionState, any BlockReader<RowBatch>)
     {
-        try await base.readProjection(name, columns: columns, blockRows: blockRows)
+        try await base.readProjection(name, columns: columns, limits: limits)
     }
 }

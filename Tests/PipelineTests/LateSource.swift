@@ -37,9 +37,9 @@ final class LateSource: ForwardingSource {
     }
 
     func changes(
-        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int
+        of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], limits: BlockLimits
     ) async throws -> any BlockReader<ChangeBatch> {
         let shown = LSNWindow(after: max(window.after, since), through: window.through)
-        return try await base.changes(of: capture, in: shown, expecting: positions, blockRows: blockRows)
+        return try await base.changes(of: capture, in: shown, expecting: positions, limits: limits)
     }
 }

@@ -1,3 +1,4 @@
+import ContractTests
 import DuckDB
 import Embedded
 import Foundation
@@ -88,8 +89,78 @@ struct ReplicaTests {
             definition: Bench.shipped(Self.name), captures: bench.captures,
             session: try await replica.makeSession(name: "another worker"))
         try await replica.takeIn(engine.instances, upTo: to)
-        #expect(try await engine.changes(from: from, to: to).upserts.map(\.count) == [1])
+        #expect(try await Self.changes(engine, from: from, to: to).upserts == [1])
         try await replica.startOver(engine.instances)
-        await #expect(throws: ReplicaMoved.self) { try await engine.changes(from: from, to: to) }
+        await #expect(throws: ReplicaMoved.self) { _ = try await Self.changes(engine, from: from, to: to) }
     }
+
+    /// How many rows are in each block of what changed.
+    private static func changes(_ engine: ProjectionEngine, from: LSN, to: LSN) async throws
+        -> (deletes: [Int], upserts: [Int])
+    {
+        let changes = try await BlockChannel.pipe(of: ProjectionChange.self) {
+            try await engine.changes(from: from, to: to, to: $0)
+        } to: { consumer in
+            // It blocks.
+            try await Task.detached { try consumer.blocks() }.value
+        }
+        return changes.reduce(into: ([], [])) { counts, change in
+            switch change {
+            case .deletes(let keys): counts.deletes.append(keys.count)
+            case .upserts(let rows): counts.upserts.append(rows.count)
+            }
+        }
+    }
+}
+
+@Suite("How a replica's log is folded")
+struct FoldMethodTests {
+    @Test("a small log updates the base, a large one makes it anew, in order unless its rows are too wide to sort")
+    func method() {
+        #expect(FoldMethod(rows: 10_000, bytes: 1 << 20) == .updating)
+        #expect(FoldMethod(rows: 1_000_000, bytes: 100 << 20) == .rewriting(isSorted: true))
+        #expect(FoldMethod(rows: 60_000, bytes: 1 << 30) == .rewriting(isSorted: false))
+        #expect(FoldMethod(rows: 1_000_000, bytes: 0) == .rewriting(isSorted: true))
+    }
+
+    @Test("whichever way a log is folded, the state is the same")
+    func states() async throws {
+        let capture = Capture(
+            instance: "dbo_t", table: "t",
+            columns: [Column(name: "id", type: .int64, isNullable: false), Column(name: "text", type: .string)],
+            key: ["id"])
+        let tables = ReplicaTables(capture)
+        var states: [[[Value]]] = []
+        for method in [FoldMethod.updating, .rewriting(isSorted: true), .rewriting(isSorted: false)] {
+            let connection = try Database().connect()
+            try connection.execute(
+                """
+                CREATE SCHEMA replica;
+                CREATE TABLE replica.positions
+                    (capture_instance VARCHAR, layout VARCHAR, base_lsn BLOB, loaded_lsn BLOB);
+                \(tables.create)
+                INSERT INTO replica.base_t VALUES (1, 'one', '\\x00'), (2, 'two', '\\x00'), (3, 'three', '\\x00');
+                INSERT INTO replica.log_t VALUES
+                    (1, \(Self.lsn(1)), 4, 2, 'two, changed'), (2, \(Self.lsn(1)), 1, 3, 'three'),
+                    (3, \(Self.lsn(2)), 2, 4, 'four'), (4, \(Self.lsn(2)), 4, 2, 'two, changed again'),
+                    (5, \(Self.lsn(3)), 2, 5, 'five');
+                """)
+            for (number, isWhole) in [(UInt64(2), false), (3, true)] {
+                try connection.transaction {
+                    try connection.execute(
+                        tables.fold(to: LSN(high: number, low: 0), isWhole: isWhole, by: method))
+                }
+                let base = try connection.query("SELECT id, text FROM replica.base_t ORDER BY id").rows()
+                let left = try connection.query("SELECT count(*) FROM replica.log_t").rows()
+                states.append(base + left)
+            }
+        }
+        #expect(states.count == 6)
+        #expect(states[0] == states[2] && states[0] == states[4])
+        #expect(states[1] == states[3] && states[1] == states[5])
+        #expect(states[0].last == [.int(1)])
+        #expect(states[1].dropLast().map { $0[0] } == [.int(1), .int(2), .int(4), .int(5)])
+    }
+
+    private static func lsn(_ number: UInt64) -> String { LSN(high: number, low: 0).sqlLiteral }
 }

@@ -64,7 +64,8 @@ struct GeneratedSQLTests {
         let shape = ServingTableShape(columns: [])
         let sources = table.sources(ChangeBatch(columns: columns), shape, at: .now())
         return [
-            table.create, table.select(shape),
+            table.create, table.select(shape), table.delete(rows: BlockLimits.transactionRows),
+            SQLServerServing.moveSQL(keepsToken: true), SQLServerServing.moveSQL(keepsToken: false),
             SQLServerBulkInsert.jsonStatement(into: table.name, table.columns, sources),
         ]
     }

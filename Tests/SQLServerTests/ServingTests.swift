@@ -61,8 +61,8 @@ struct ServingTests {
     ) async throws -> Int {
         try await store.commit(
             ProjectionCommit(
-                table: table, from: lsn(from), to: lsn(to), asOfTime: nil, captures: ["dbo_a"], definitionHash: "abc",
-                changes: ProjectionChanges(deletes: [keys(deletes)], upserts: [rows(upserts)])))
+                table: table, from: lsn(from), to: lsn(to), asOfTime: nil, captures: ["dbo_a"], definitionHash: "abc"),
+            changes: ListReader([.deletes(keys(deletes)), .upserts(rows(upserts))]))
     }
 
     private static func read(_ store: any ServingStore) async throws -> [[String?]] {

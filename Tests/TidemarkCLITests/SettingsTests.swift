@@ -60,7 +60,8 @@ struct SettingsTests {
         #expect(settings.stateDirectory == "data/state")
         #expect(settings.logLevel == .info)
         #expect(settings.logFormat == .text)
-        #expect(settings.duckDBMemoryLimit == "1GB")
+        #expect(settings.memory.whole == 1_300_000_000)
+        #expect(settings.memory.duckDBLimit == "900000KB")
         let names = ["orders_kpi_by_minute_segment", "orders_latest"]
         #expect(settings.projections.map(\.definition.name) == names)
         #expect(settings.enabledProjections.count == 2)
@@ -97,7 +98,7 @@ struct SettingsTests {
         #expect(settings.source == .sqlite(path: "x.db"))
         #expect(settings.enabledProjections.map(\.definition.name) == ["orders_latest"])
         #expect(settings.enabledProjections.first?.interval == .seconds(120))
-        #expect(settings.duckDBMemoryLimit == "512MiB")
+        #expect(settings.memory.duckDBLimit == "483183KB")
     }
 
     @Test("--config names another file, which must exist")
@@ -147,6 +148,8 @@ struct SettingsTests {
             ("SOURCE_NAME", "a b", "'a b' is not a source's name"),
             ("DUCKDB_MEMORY_LIMIT", "1", "'1' is not an amount of memory"),
             ("DUCKDB_MEMORY_LIMIT", "0GB", "'0GB' is not an amount of memory"),
+            ("MEMORY_LIMIT", "much", "MEMORY_LIMIT in the environment: 'much' is not an amount of memory"),
+            ("MEMORY_LIMIT", "350MB", "'350MB' is too little: the service takes 300 MB besides DuckDB"),
             ("ENABLE_PROJ_ORDERS_LATEST", "2", "'2' is neither true nor false"),
             (
                 "ENABLE_PROJ_ORDER_LATEST", "true",
@@ -164,6 +167,20 @@ struct SettingsTests {
         let message = Self.message([name: value])
         #expect(message.contains(expected))
         #expect(message.split(whereSeparator: \.isNewline).count == 1)
+    }
+
+    @Test("DuckDB gets what the service's memory leaves, or the service what DuckDB's makes it")
+    func memory() throws {
+        func memory(_ environment: [String: String]) throws -> [Int] {
+            let memory = try Self.load(environment).memory
+            return [memory.whole, memory.duckDB]
+        }
+        #expect(try memory(["MEMORY_LIMIT": "1.5GB"]) == [1_500_000_000, 1_200_000_000])
+        #expect(try memory(["DUCKDB_MEMORY_LIMIT": "2GB"]) == [2_300_000_000, 2_000_000_000])
+        #expect(try memory(["MEMORY_LIMIT": "2GiB", "DUCKDB_MEMORY_LIMIT": "500 mb"]) == [2 << 30, 500_000_000])
+        #expect(
+            Self.message(["MEMORY_LIMIT": "1GB", "DUCKDB_MEMORY_LIMIT": "800MB"])
+                .contains("DuckDB's 800MB and 300 MB for the rest are more than MEMORY_LIMIT (1GB)"))
     }
 
     @Test("SQL Server is named by either kind of DSN, with another login for bootstrap")

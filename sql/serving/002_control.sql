@@ -34,12 +34,15 @@ GO
 
 -- Every change of a capture with an LSN up to last_ingested_lsn is in its staging table. Where a snapshot had to stand
 -- for changes that could not be read, staging shows the table as it was at LSNs from complete_from_lsn on only.
+-- Rows beyond last_ingested_lsn are of an attempt that is at work or was cut short; staging_token says whose, and is NULL
+-- when there are none.
 IF OBJECT_ID(N'[dbo].[ctl_ingestion_watermarks]', N'U') IS NULL
     CREATE TABLE [dbo].[ctl_ingestion_watermarks] (
         source_name nvarchar(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
         capture_instance nvarchar(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
         last_ingested_lsn binary(10) NOT NULL,
         complete_from_lsn binary(10) NULL,
+        staging_token nvarchar(36) COLLATE Latin1_General_100_BIN2 NULL,
         last_commit_time datetime2(6) NULL,
         rows_ingested bigint NOT NULL,
         -- INIT, OK or ERROR
@@ -55,6 +58,17 @@ GO
 -- Tables made by an earlier version lack it.
 IF COL_LENGTH(N'[dbo].[ctl_ingestion_watermarks]', N'resync_requested') IS NULL
     ALTER TABLE [dbo].[ctl_ingestion_watermarks] ADD resync_requested bit NOT NULL DEFAULT 0;
+GO
+
+-- A database of an earlier version. Whether something was staged beyond a watermark was not noted then, so the token says
+-- that it may be.
+IF COL_LENGTH(N'[dbo].[ctl_ingestion_watermarks]', N'staging_token') IS NULL
+BEGIN
+    ALTER TABLE [dbo].[ctl_ingestion_watermarks]
+        ADD staging_token nvarchar(36) COLLATE Latin1_General_100_BIN2 NULL;
+    -- Compiled on its own, when the column is there.
+    EXEC (N'UPDATE [dbo].[ctl_ingestion_watermarks] SET staging_token = N''unknown''');
+END;
 GO
 
 -- Up to which LSN a projection has consumed each capture it reads.

@@ -162,7 +162,8 @@ public final class Pipeline: Sendable {
             for capture in captures {
                 let ingestor = Ingestor(
                     capture: capture, sourceName: options.sourceName, source: source, store: store,
-                    maxRows: options.batchMaxRows, replica: replica, onGap: options.onGap, logger: logger)
+                    maxRows: options.batchMaxRows, limits: .shared(among: captures.count), replica: replica,
+                    onGap: options.onGap, logger: logger)
                 group.addTask { try await self.ingest(ingestor, bounds: bounds, watermarks: watermarks) }
             }
             for worker in workers {

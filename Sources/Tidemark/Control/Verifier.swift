@@ -95,7 +95,7 @@ public struct Verifier: Sendable {
             var checked = try await store.projection(name)?.asOfLSN ?? .zero
             let outcome = try await outcome {
                 let (state, rows) = try await store.readProjection(
-                    name, columns: engine.table.columns, blockRows: Ingestor.blockRows)
+                    name, columns: engine.table.columns, limits: .standard)
                 checked = state.asOfLSN ?? checked
                 try await replica.takeIn(engine.instances, upTo: checked)
                 return try await engine.differences(asOf: checked, from: rows, sample: Self.sampleSize)
@@ -151,7 +151,7 @@ public struct Verifier: Sendable {
     private func compare(_ capture: Capture, asOf watermark: LSN) async throws -> (ProjectionDifference, Int) {
         // The order matters: rows first, then the log's end, so that whatever the rows show beyond the
         // watermark is among the changes read after.
-        let rows = try await source.rows(of: capture, blockRows: Ingestor.blockRows)
+        let rows = try await source.rows(of: capture, limits: .standard)
         let table = ProjectionTable(projection: capture.table, columns: capture.columns, key: capture.key)
         let session = try await replica.makeSession(name: "verify \(capture.table)")
         try await session.run { connection in
@@ -165,7 +165,8 @@ public struct Verifier: Sendable {
         }
         let end = bounds.maxLSN
         let later = try await source.changes(
-            of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), blockRows: Ingestor.blockRows)
+            of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), expecting: [],
+            limits: .standard)
         return try await session.run { connection in
             let key = SQLText.list(capture.key)
             let (staged, changed) = (SQLText.temporary("staged"), SQLText.temporary("changed_since"))

@@ -18,15 +18,12 @@ public final class Ingestor: Sendable {
         public var completeFrom: LSN?
     }
 
-    /// Rows in a block: large enough that the cost of handing it over vanishes, small enough that three
-    /// blocks in flight take a few megabytes whatever the window.
-    public static let blockRows = 16_384
-
     public let capture: Capture
     private let sourceName: String
     private let source: any ChangeSource
     private let store: any ServingStore
     private let maxRows: Int
+    private let limits: BlockLimits
     private let replica: Replica?
     private let onGap: GapPolicy
     private let logger: Logger
@@ -41,24 +38,26 @@ public final class Ingestor: Sendable {
         case incomplete
         /// - positions: what the log held when the read began, and where the source can tell, when it ended. A log that
         ///   no longer has them is not the one of the table that was read.
-        case staged(at: LSN, rows: Int, until: SourceMark, positions: [SourcePosition])
+        case staged(at: LSN, StagedSnapshot, until: SourceMark, positions: [SourcePosition])
     }
 
     /// - Parameters:
     ///   - capture: the capture to ingest.
     ///   - sourceName: `SOURCE_NAME`, the first part of the watermark's key.
     ///   - maxRows: changes in a window at most, but for one transaction larger than that.
+    ///   - limits: how large the blocks get that are read from the source.
     ///   - replica: shows the staged state when the table is read anew; without one that is an error.
     ///   - onGap: what happens when changes may have been purged before they were read.
     public init(
         capture: Capture, sourceName: String, source: any ChangeSource, store: any ServingStore, maxRows: Int,
-        replica: Replica? = nil, onGap: GapPolicy = .stop, logger: Logger
+        limits: BlockLimits = .standard, replica: Replica? = nil, onGap: GapPolicy = .stop, logger: Logger
     ) {
         self.capture = capture
         self.sourceName = sourceName
         self.source = source
         self.store = store
         self.maxRows = maxRows
+        self.limits = limits
         self.replica = replica
         self.onGap = onGap
         self.logger = logger
@@ -149,8 +148,8 @@ public final class Ingestor: Sendable {
                 "changes after \(watermark) may have been purged before they were read; reading the table anew",
                 metadata: place)
         }
-        let rows = try await source.rows(of: capture, blockRows: Self.blockRows)
-        let staged: Int
+        let rows = try await source.rows(of: capture, limits: limits)
+        let staged: StagedSnapshot
         if watermark > .zero {
             guard let replica else {
                 throw TidemarkError.unavailable(
@@ -163,17 +162,18 @@ public final class Ingestor: Sendable {
             }
         } else {
             staged = try await store.stageSnapshot(
-                of: capture, source: sourceName, after: watermark, from: SnapshotReader(rows, at: lsn))
+                of: capture, source: sourceName, after: watermark,
+                from: BlockChannel.prefetch(SnapshotReader(rows, at: lsn)))
         }
         let mark = try await source.mark()
         let start = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
         let end = mark.isPosition ? SourcePosition(lsn: mark.lsn, commitTime: mark.time) : nil
         beginning.withLock {
-            $0 = .staged(at: lsn, rows: staged, until: mark, positions: [start, end].compactMap(\.self))
+            $0 = .staged(at: lsn, staged, until: mark, positions: [start, end].compactMap(\.self))
         }
         logger.info(
             """
-            staged \(staged) \(watermark == .zero ? "rows" : "differences"); they are published once the changes made \
+            staged \(staged.rows) \(watermark == .zero ? "rows" : "differences"); they are published once the changes made \
             meanwhile are in
             """, metadata: place)
     }
@@ -189,15 +189,15 @@ public final class Ingestor: Sendable {
                     of: capture, after: window.after, upTo: window.through, maxRows: maxRows) : window.through
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
             let last = commitTime.map { SourcePosition(lsn: end, commitTime: $0) }
-            var snapshot: Int?
+            var snapshot: StagedSnapshot?
             var positions = [position, last].compactMap(\.self)
-            if case .staged(_, let rows, _, let read) = beginning.withLock({ $0 }) {
-                snapshot = rows
+            if case .staged(_, let staged, _, let read) = beginning.withLock({ $0 }) {
+                snapshot = staged
                 positions += read
             }
             let reader = try await source.changes(
                 of: capture, in: LSNWindow(after: window.after, through: end), expecting: positions,
-                blockRows: Self.blockRows)
+                limits: limits)
             unsettled.withLock { $0 = end }
             let rows = try await store.ingest(
                 capture, source: sourceName, window: LSNWindow(after: from, through: end), commitTime: commitTime,
@@ -205,7 +205,7 @@ public final class Ingestor: Sendable {
             unsettled.withLock { $0 = nil }
             beginning.withLock { $0 = .unknown }
             return Step(
-                watermark: end, commitTime: commitTime, rows: (snapshot ?? 0) + rows,
+                watermark: end, commitTime: commitTime, rows: (snapshot?.rows ?? 0) + rows,
                 completeFrom: snapshot == nil ? nil : end)
         } catch {
             // Only a lost answer leaves open what became of the transaction.

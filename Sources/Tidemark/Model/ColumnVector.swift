@@ -148,6 +148,15 @@ public struct ColumnVector: Sendable, Equatable {
         try fixed.withUnsafeBytes(body)
     }
 
+    /// Bytes of all values, with where they end and which are NULL.
+    public var byteCount: Int {
+        fixed.count + arena.count + ends.count * MemoryLayout<Int>.stride + validity.count * MemoryLayout<UInt64>.stride
+    }
+
+    /// Bytes of the values of variable width.
+    @inlinable
+    public var arenaBytes: Int { arena.count }
+
     /// The validity bitmap, `(count + 63) / 64` words.
     @inlinable
     public var validityWords: [UInt64] { validity }

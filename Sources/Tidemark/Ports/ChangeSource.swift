@@ -31,15 +31,17 @@ public protocol ChangeSource: Sendable {
 
     /// Opens a reader over the changes of `capture` in `window`, ordered by `(lsn, command_id, seqval, op)`.
     ///
+    /// No snapshot of the source is held longer than it takes to read a block.
+    ///
     /// A window that begins at `LSN.zero` tells of every row: the changes of a capture that `isComplete`.
     ///
     /// - Parameters:
-    ///   - positions: what the log must hold just so, in the snapshot the changes are read in.
-    ///   - blockRows: rows in a block at most; memory is bounded by it, not by the window.
+    ///   - positions: what the log must hold just so, in each snapshot the changes are read in.
+    ///   - limits: how large a block gets; memory is bounded by it, not by the window.
     /// - Throws: here or from the reader, `TidemarkError.gap` when changes of the window may have been purged,
     ///   `.otherHistory` when one of the positions is not in the log as it was read, `.value` when a value does not fit
     ///   its column's type.
-    func changes(of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], blockRows: Int)
+    func changes(of capture: Capture, in window: LSNWindow, expecting positions: [SourcePosition], limits: BlockLimits)
         async throws -> any BlockReader<ChangeBatch>
 
     /// Whether replaying the changes of `capture` from the first one gives the whole table: nothing was purged, and
@@ -47,7 +49,7 @@ public protocol ChangeSource: Sendable {
     func isComplete(_ capture: Capture) async throws -> Bool
 
     /// Opens a reader over the rows the source table holds now: each committed, though not all at one moment.
-    func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch>
+    func rows(of capture: Capture, limits: BlockLimits) async throws -> any BlockReader<RowBatch>
 
     /// Marks this moment in the source's log.
     func mark() async throws -> SourceMark
@@ -77,7 +79,7 @@ extension ChangeSource {
     public func changes(of capture: Capture, in window: LSNWindow, blockRows: Int) async throws
         -> any BlockReader<ChangeBatch>
     {
-        try await changes(of: capture, in: window, expecting: [], blockRows: blockRows)
+        try await changes(of: capture, in: window, expecting: [], limits: BlockLimits(rows: blockRows))
     }
 
     /// The source keeps changes for its retention, whoever has read them.
@@ -88,6 +90,11 @@ extension ChangeSource {
 
     /// A source that answers tells everything.
     public func trouble() async throws -> SourceTrouble? { nil }
+
+    /// Rows in blocks of at most `blockRows`.
+    public func rows(of capture: Capture, blockRows: Int) async throws -> any BlockReader<RowBatch> {
+        try await rows(of: capture, limits: BlockLimits(rows: blockRows))
+    }
 
     /// The capture instances the source offers, by name: those of its catalog that can be carried.
     public func captures() async throws -> [Capture] { try await catalog().carried.captures }

@@ -46,16 +46,17 @@ public protocol ServingStore: Sendable {
     ///   changes are staged in it under another source's name.
     func prepareStaging(for capture: Capture, source: String) async throws
 
-    /// Stages what a read of the source's table tells, in place of whatever is staged beyond `watermark`; a large table
-    /// takes several transactions. The watermark stays, so nothing of it is seen until `ingest` has brought the changes
-    /// since.
+    /// Stages what a read of the source's table tells, in place of whatever is staged beyond `watermark`. The watermark
+    /// stays, so nothing of it is seen until `ingest` has brought the changes since.
+    ///
+    /// No transaction is open while the reader is waited for; a large table takes several, as in `ingest`.
     ///
     /// - Parameter changes: in log order, all beyond the watermark.
-    /// - Returns: the number of changes staged.
-    /// - Throws: `TidemarkError.conflict` when the capture's watermark is not `watermark`.
+    /// - Returns: what was staged.
+    /// - Throws: `TidemarkError.conflict` when the capture's watermark is not `watermark`, or somebody else stages beyond it.
     func stageSnapshot(
         of capture: Capture, source: String, after watermark: LSN, from changes: any BlockReader<ChangeBatch>
-    ) async throws -> Int
+    ) async throws -> StagedSnapshot
 
     /// All watermarks of `source`, by capture instance.
     func watermarks(source: String) async throws -> [String: Watermark]
@@ -63,25 +64,31 @@ public protocol ServingStore: Sendable {
     /// Appends the changes `reader` hands out to the capture's staging table and moves its watermark from
     /// `window.after` to `window.through`, in one transaction. Sets the capture's status to OK.
     ///
-    /// - Parameter snapshot: how many changes of the window `stageSnapshot` has staged, if it has: they count as ingested
-    ///   from now on, the capture is complete from the window's end, and a resync that was asked for is done.
+    /// The changes are gathered first, so no transaction is open while the reader is waited for. Those of a window that
+    /// is larger than `BlockLimits.transactionBytes` are staged in several transactions beyond the watermark, where nobody
+    /// looks, and the last one moves it: `StagingAttempt` has the rule.
+    ///
+    /// - Parameter snapshot: what `stageSnapshot` has staged in the window, if it has: it counts as ingested from now on,
+    ///   the capture is complete from the window's end, and a resync that was asked for is done.
     /// - Returns: the number of changes written.
     ///
     /// A watermark that leaves `LSN.zero` begins the capture: what projections consumed of it before is void, and they
     /// are to be built in full (status INIT).
     func ingest(
-        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: Int?,
+        _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: StagedSnapshot?,
         from reader: any BlockReader<ChangeBatch>
     ) async throws -> Int
 
     /// Moves several watermarks over windows in which their captures had no change, in one transaction.
+    ///
+    /// - Throws: `TidemarkError.conflict` as well when something is staged in such a window.
     func advance(_ moves: [WatermarkMove], source: String, commitTime: Timestamp?) async throws
 
     /// Marks a capture ERROR; the watermark stays.
     func recordError(_ message: String, capture: String, source: String) async throws
 
     /// Opens a reader over the staged changes of `capture` in `window`, in log order.
-    func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws
+    func staged(_ capture: Capture, in window: LSNWindow, limits: BlockLimits) async throws
         -> any BlockReader<ChangeBatch>
 
     // MARK: Projections
@@ -92,12 +99,15 @@ public protocol ServingStore: Sendable {
     /// States of all projections the serving database knows, by name.
     func projections() async throws -> [String: ProjectionState]
 
-    /// Applies `commit.changes` to the projection's table, moves its checkpoints and writes its metadata
-    /// (status OK), in one transaction. Only rows that differ from what the table holds are written.
+    /// Applies `changes` to the projection's table, moves its checkpoints and writes its metadata (status OK), in one
+    /// transaction. Only rows that differ from what the table holds are written.
     ///
+    /// The first changes are gathered before the transaction begins, all of them when they are few.
+    ///
+    /// - Parameter changes: deletes first, then upserts.
     /// - Returns: the number of rows written.
     @discardableResult
-    func commit(_ commit: ProjectionCommit) async throws -> Int
+    func commit(_ commit: ProjectionCommit, changes: any BlockReader<ProjectionChange>) async throws -> Int
 
     /// Fills a new table with `rows` beside the projection's present one, then swaps it in, sets the
     /// checkpoints and writes metadata (status OK) in one transaction. Readers see the old table until then.
@@ -116,7 +126,7 @@ public protocol ServingStore: Sendable {
     /// Reads a projection's table together with its state, in one snapshot.
     ///
     /// - Throws: `TidemarkError.schema` when the table's columns are not `columns`.
-    func readProjection(_ name: String, columns: [Column], blockRows: Int) async throws
+    func readProjection(_ name: String, columns: [Column], limits: BlockLimits) async throws
         -> (ProjectionState, any BlockReader<RowBatch>)
 }
 
@@ -130,6 +140,31 @@ extension ServingStore {
         try await ingest(
             capture, source: source, window: window, commitTime: commitTime, snapshot: nil, from: reader)
     }
+
+    /// Staged changes in blocks of at most `blockRows` rows.
+    public func staged(_ capture: Capture, in window: LSNWindow, blockRows: Int) async throws
+        -> any BlockReader<ChangeBatch>
+    {
+        try await staged(capture, in: window, limits: BlockLimits(rows: blockRows))
+    }
+
+    /// A projection's table in blocks of at most `blockRows` rows.
+    public func readProjection(_ name: String, columns: [Column], blockRows: Int) async throws
+        -> (ProjectionState, any BlockReader<RowBatch>)
+    {
+        try await readProjection(name, columns: columns, limits: BlockLimits(rows: blockRows))
+    }
+
+    /// A step in which nothing changed.
+    @discardableResult
+    public func commit(_ commit: ProjectionCommit) async throws -> Int {
+        try await self.commit(commit, changes: NoBlocks())
+    }
+}
+
+/// A reader that has nothing.
+private final class NoBlocks<Block: Sendable>: BlockReader {
+    func next() throws -> Block? { nil }
 }
 
 /// The right to be the one pipeline on a serving database.
@@ -263,11 +298,9 @@ public struct ProjectionCommit: Sendable {
     /// The capture instances the projection reads.
     public var captures: [String]
     public var definitionHash: String
-    public var changes: ProjectionChanges
 
     public init(
-        table: ProjectionTable, from: LSN, to: LSN, asOfTime: Timestamp?, captures: [String],
-        definitionHash: String, changes: ProjectionChanges
+        table: ProjectionTable, from: LSN, to: LSN, asOfTime: Timestamp?, captures: [String], definitionHash: String
     ) {
         self.table = table
         self.from = from
@@ -275,20 +308,20 @@ public struct ProjectionCommit: Sendable {
         self.asOfTime = asOfTime
         self.captures = captures
         self.definitionHash = definitionHash
-        self.changes = changes
     }
 }
 
-/// What a projection's table gains, changes and loses, or may: a row that is already so stays as it is.
-public struct ProjectionChanges: Sendable {
+/// A block of what a projection's table gains, changes and loses, or may: a row that is already so stays as it is.
+public enum ProjectionChange: MeasuredBlock {
     /// Keys that have no row, columns in the order of `ProjectionTable.key`.
-    public var deletes: [RowBatch]
+    case deletes(RowBatch)
     /// Whole rows, columns in the order of `ProjectionTable.columns`.
-    public var upserts: [RowBatch]
+    case upserts(RowBatch)
 
-    public init(deletes: [RowBatch] = [], upserts: [RowBatch] = []) {
-        self.deletes = deletes
-        self.upserts = upserts
+    public var byteCount: Int {
+        switch self {
+        case .deletes(let rows), .upserts(let rows): rows.byteCount
+        }
     }
 }
 

@@ -17,11 +17,19 @@ extension Connection {
     }
 
     /// Hands out the rows of a query, whose result has these columns, in blocks until `body` returns `false`.
-    func stream(_ sql: String, _ columns: [Column], _ body: (RowBatch) -> Bool) throws {
-        let result = try query(sql, streaming: true)
+    ///
+    /// - Parameter isSmall: whether the result is known to be a few thousand rows at most; it is made at once then, which
+    ///   takes DuckDB less time to plan.
+    /// - Returns: whether all of them were handed out.
+    @discardableResult
+    func stream(
+        _ sql: String, _ columns: [Column], isSmall: Bool = false, _ body: (RowBatch) -> Bool
+    ) throws -> Bool {
+        let result = try query(sql, streaming: !isSmall)
         while let chunk = try result.nextChunk() {
-            guard body(try chunk.rowBatch(columns)) else { return }
+            guard try chunk.forEachBatch(columns, limits: .standard, body) else { return false }
         }
+        return true
     }
 
     /// Makes a temporary table and fills it with what `reader` hands out.
@@ -30,6 +38,7 @@ extension Connection {
         try execute("CREATE TEMP TABLE \(SQLText.temporary(table)) (\(definitions.joined(separator: ", ")))")
         let appender = try appender(catalog: "temp", table: table)
         let chunk = appender.makeChunk()
+        var unflushed = 0
         while let block = try reader.next() {
             for start in stride(from: 0, to: block.count, by: DataChunk.capacity) {
                 let rows = start..<min(start + DataChunk.capacity, block.count)
@@ -38,7 +47,24 @@ extension Connection {
                 for (index, vector) in block.columns.enumerated() { try chunk.copy(vector, rows: rows, to: index) }
                 try appender.append(chunk)
             }
+            try appender.flush(after: block, unflushed: &unflushed)
         }
         try appender.close()
+    }
+}
+
+extension Appender {
+    /// 16 MiB: what an appender buffers. DuckDB's own bound counts rows, 204,800 of them, and the buffer is memory that
+    /// `memory_limit` does not see.
+    private static let bufferBytes = 16 << 20
+
+    /// Writes what is buffered once it has come to a certain size.
+    ///
+    /// - Parameter unflushed: bytes buffered before `block` was appended, and after.
+    func flush(after block: some MeasuredBlock, unflushed: inout Int) throws {
+        unflushed += block.byteCount
+        guard unflushed >= Self.bufferBytes else { return }
+        try flush()
+        unflushed = 0
     }
 }

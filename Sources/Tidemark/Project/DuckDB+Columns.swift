@@ -89,13 +89,63 @@ extension DataChunk {
         }
     }
 
-    /// The chunk's rows as columns of the given types, which are the chunk's own.
-    func rowBatch(_ columns: [Column]) throws -> RowBatch {
+    /// Hands out the chunk's rows as columns of the given types, which are the chunk's own, until `body` returns `false`.
+    ///
+    /// A chunk has 2,048 rows whatever their width, so one of wide rows is more than one block.
+    ///
+    /// - Returns: whether all rows were handed out.
+    func forEachBatch(_ columns: [Column], limits: BlockLimits, _ body: (RowBatch) -> Bool) throws -> Bool {
+        let budget = BlockBudget(limits, columns: columns)
+        let texts = types.indices.filter { types[$0].storage == .bytes }
+        var start = 0
+        var bytes = 0
+        for row in 0..<count where !texts.isEmpty {
+            for column in texts where isValid(row: row, column: column) {
+                bytes += try withBytes(row: row, column: column) { $0.count }
+            }
+            guard budget.isFull(arenaBytes: bytes, rows: row + 1 - start) else { continue }
+            guard body(try rowBatch(columns, start..<row + 1)) else { return false }
+            (start, bytes) = (row + 1, 0)
+        }
+        return start == count ? true : body(try rowBatch(columns, start..<count))
+    }
+
+    private func rowBatch(_ columns: [Column], _ rows: Range<Int>) throws -> RowBatch {
         var batch = RowBatch(columns: columns, reserving: 0)
         for index in columns.indices {
-            try read(column: index, into: &batch.columns[index])
+            if rows == 0..<count {
+                try read(column: index, into: &batch.columns[index])
+            } else {
+                for row in rows { try read(row, column: index, into: &batch.columns[index]) }
+            }
         }
         return batch
+    }
+
+    private func read(_ row: Int, column: Int, into vector: inout ColumnVector) throws {
+        guard isValid(row: row, column: column) else { return vector.appendNull() }
+        switch types[column].storage {
+        case .bool: try append(Bool.self, row, column, &vector)
+        case .int8: try append(Int8.self, row, column, &vector)
+        case .int16: try append(Int16.self, row, column, &vector)
+        case .int32: try append(Int32.self, row, column, &vector)
+        case .int64: try append(Int64.self, row, column, &vector)
+        case .int128: try append(Int128.self, row, column, &vector)
+        case .uint8: try append(UInt8.self, row, column, &vector)
+        case .uint16: try append(UInt16.self, row, column, &vector)
+        case .uint32: try append(UInt32.self, row, column, &vector)
+        case .uint64: try append(UInt64.self, row, column, &vector)
+        case .uint128: try append(UInt128.self, row, column, &vector)
+        case .float: try append(Float.self, row, column, &vector)
+        case .double: try append(Double.self, row, column, &vector)
+        case .bytes: try withBytes(row: row, column: column) { vector.append(bytes: $0) }
+        }
+    }
+
+    private func append<Element: VectorElement>(
+        _ element: Element.Type, _ row: Int, _ column: Int, _ vector: inout ColumnVector
+    ) throws {
+        try withValues(of: element, column: column) { vector.append($0[row]) }
     }
 
     private func read(column: Int, into vector: inout ColumnVector) throws {

@@ -13,6 +13,7 @@ struct Evaluation: Sendable {
     /// The result, whole or for the affected keys, at the later of the two LSNs.
     let after = SQLText.temporary("result_after")
     private let before = SQLText.temporary("result_before")
+    private let differing = SQLText.temporary("result_differing")
     private let affected = SQLText.temporary("affected")
 
     /// One of the two states between which changes are computed.
@@ -79,10 +80,12 @@ struct Evaluation: Sendable {
 
     // MARK: Changes
 
-    /// What the result gained, changed and lost between two LSNs.
-    func changes(_ connection: Connection, table: ProjectionTable, from: LSN, to: LSN) throws -> ProjectionChanges {
+    /// Hands out what the result gained, changed and lost between two LSNs, until `push` returns `false`.
+    func changes(
+        _ connection: Connection, table: ProjectionTable, from: LSN, to: LSN, _ push: (ProjectionChange) -> Bool
+    ) throws {
         let rows = try logRows(connection, from: from, to: to)
-        guard rows.contains(where: { $0.between > 0 }) else { return ProjectionChanges() }
+        guard rows.contains(where: { $0.between > 0 }) else { return }
         var old: [View] = []
         var new: [View] = []
         for (input, rows) in zip(inputs, rows) {
@@ -93,7 +96,7 @@ struct Evaluation: Sendable {
 
         if let sql = definition.affected {
             try collectAffected(connection, table: table, sql: sql, old: old, new: new)
-            guard let ranges = try ranges(connection, table: table) else { return ProjectionChanges() }
+            guard let (ranges, named) = try ranges(connection, table: table) else { return }
             try restrictMacros(connection, ranges)
             let tests = ranges.keys.sorted().compactMap { name in
                 ranges[name].map { "(\(test($0, on: SQLText.identifier(name))))" }
@@ -102,17 +105,17 @@ struct Evaluation: Sendable {
             let key = SQLText.list(table.key)
             // Before the step the table holds the query's result, so it need not be computed again: the affected keys
             // that have no row now are gone if they had one, and the store leaves rows alone that did not change.
-            try connection.execute(
+            let present = try connection.execute(
                 """
                 CREATE TEMP TABLE \(after) AS \(selectAll(table))
                 FROM (SELECT * FROM \(scoped(definition.query, new))\(restriction))
                 SEMI JOIN \(affected) USING (\(key))
                 """)
             try check(connection, table: table)
-            return try collect(
-                connection, table: table,
+            return try handOut(
+                connection, table: table, isSmall: max(present, named) <= DataChunk.capacity,
                 deletes: "SELECT DISTINCT \(key) FROM \(affected) ANTI JOIN \(after) USING (\(key))",
-                upserts: "SELECT * FROM \(after)")
+                upserts: "SELECT * FROM \(after)", push)
         }
 
         for (result, views) in [(before, old), (after, new)] {
@@ -121,10 +124,13 @@ struct Evaluation: Sendable {
         }
         try check(connection, table: table)
         let key = SQLText.list(table.key)
-        return try collect(
-            connection, table: table,
+        // A table, so that what is handed out once the store's transaction is open needs no more computing.
+        let changed = try connection.execute(
+            "CREATE TEMP TABLE \(differing) AS SELECT * FROM \(after) EXCEPT SELECT * FROM \(before)")
+        try handOut(
+            connection, table: table, isSmall: changed <= DataChunk.capacity,
             deletes: "SELECT \(key) FROM \(before) ANTI JOIN \(after) USING (\(key))",
-            upserts: "SELECT * FROM \(after) EXCEPT SELECT * FROM \(before)")
+            upserts: "SELECT * FROM \(differing)", push)
     }
 
     /// How many changes of each input's log lie up to `from`, and between `from` and `to`.
@@ -196,7 +202,8 @@ struct Evaluation: Sendable {
         -> String
     {
         let table = name("overlay_\(side)", input)
-        try connection.execute("CREATE TEMP TABLE \(table) AS \(input.tables.latest(through: lsn))")
+        try connection.execute(
+            "CREATE TEMP TABLE \(table) AS \(input.tables.latest(through: lsn, columns: input.columns))")
         return table
     }
 
@@ -217,15 +224,12 @@ struct Evaluation: Sendable {
         try connection.execute("INSERT INTO \(affected) \(rows(new))")
     }
 
-    private func collect(_ connection: Connection, table: ProjectionTable, deletes: String, upserts: String) throws
-        -> ProjectionChanges
-    {
-        var changes = ProjectionChanges()
-        let gone = try connection.query(deletes)
-        while let chunk = try gone.nextChunk() { changes.deletes.append(try chunk.rowBatch(table.keyColumns)) }
-        let present = try connection.query(upserts)
-        while let chunk = try present.nextChunk() { changes.upserts.append(try chunk.rowBatch(table.columns)) }
-        return changes
+    private func handOut(
+        _ connection: Connection, table: ProjectionTable, isSmall: Bool, deletes: String, upserts: String,
+        _ push: (ProjectionChange) -> Bool
+    ) throws {
+        guard try connection.stream(deletes, table.keyColumns, isSmall: isSmall, { push(.deletes($0)) }) else { return }
+        try connection.stream(upserts, table.columns, isSmall: isSmall) { push(.upserts($0)) }
     }
 
     /// Throws when the result has a NULL in its key, or a key twice.
@@ -253,12 +257,14 @@ struct Evaluation: Sendable {
     /// Pieces the width of a key column's affected values is cut into.
     private static let pieces = 16
 
-    /// By key column, where its affected values lie; nothing for a type without distances. `nil` when no
-    /// key is affected.
+    /// By key column, where its affected values lie; nothing for a type without distances. And how many keys are
+    /// affected, counted as often as they were named; `nil` when none is.
     ///
     /// The width between the lowest and the highest value is cut into pieces, and empty pieces part the spans: one
     /// corrected row from last year does not make the scan read everything since.
-    private func ranges(_ connection: Connection, table: ProjectionTable) throws -> [String: Spans]? {
+    private func ranges(_ connection: Connection, table: ProjectionTable) throws -> (
+        spans: [String: Spans], count: Int
+    )? {
         var parts = ["SELECT -1 AS i, 0 AS piece, CAST(count(*) AS VARCHAR) AS lowest, '' AS highest FROM \(affected)"]
         for (index, column) in table.keyColumns.enumerated() {
             let name = "a.\(SQLText.identifier(column.name))"
@@ -279,7 +285,7 @@ struct Evaluation: Sendable {
                 """)
         }
         let rows = try connection.query(parts.joined(separator: " UNION ALL ") + " ORDER BY i, piece").rows()
-        guard rows.first?[2] != .string("0") else { return nil }
+        guard let count = rows.first.flatMap({ $0[2].string }).flatMap({ Int($0) }), count > 0 else { return nil }
         var ranges: [String: Spans] = [:]
         var last: (column: Int, piece: Int64)?
         for row in rows.dropFirst() {
@@ -295,7 +301,7 @@ struct Evaluation: Sendable {
             }
             last = (index, piece)
         }
-        return ranges
+        return (ranges, count)
     }
 
     private func test(_ spans: Spans, on value: String) -> String {

@@ -19,6 +19,7 @@ public enum ProjectionDecision: Sendable, Equatable {
         case requested = "a rebuild was asked for"
         case definitionChanged = "its definition changed"
         case checkpointTooOld = "its checkpoint is older than the replica"
+        case stepTooLarge = "its step takes more memory than there is"
     }
 
     /// - Parameters:

@@ -68,13 +68,21 @@ public struct ProjectionEngine: Sendable {
         }
     }
 
-    /// What the query's result gained, changed and lost between two LSNs the replica can show.
+    /// Streams to `producer` what the query's result gained, changed and lost between two LSNs the replica can show.
     ///
     /// With `affected.sql` the query runs for the keys it yields; without it, in full on both sides.
-    public func changes(from: LSN, to: LSN) async throws -> ProjectionChanges {
+    ///
+    /// - Throws: `StepTooLarge` when that takes DuckDB more memory than its limit; what was streamed is void then.
+    public func changes(from: LSN, to: LSN, to producer: BlockProducer<ProjectionChange>) async throws {
         let evaluation = Evaluation(definition: definition, inputs: inputs)
-        return try await evaluating { [table] connection in
-            try connection.rollingBack { try evaluation.changes(connection, table: table, from: from, to: to) }
+        try await evaluating { [table] connection in
+            do {
+                try connection.rollingBack {
+                    try evaluation.changes(connection, table: table, from: from, to: to) { producer.push($0) }
+                }
+            } catch let error as DuckDBError where error.kind == .outOfMemory {
+                throw StepTooLarge(reason: "\(error)")
+            }
         }
     }
 
@@ -115,6 +123,13 @@ public struct ProjectionEngine: Sendable {
             throw TidemarkError.projection(name: definition.name, reason: "\(error)")
         }
     }
+}
+
+/// What changed cannot be computed within the memory there is. To compute everything takes less: the result alone.
+struct StepTooLarge: Error, CustomStringConvertible {
+    let reason: String
+
+    var description: String { reason }
 }
 
 /// A captured table as one projection sees it.

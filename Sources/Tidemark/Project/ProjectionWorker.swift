@@ -90,7 +90,7 @@ public struct ProjectionWorker: Sendable {
         case .idle:
             return nil
         case .confirm(let at):
-            try await commit(ProjectionChanges(), from: at, to: at, asOfTime: cutoff.commitTime)
+            try await store.commit(commit(from: at, to: at, asOfTime: cutoff.commitTime))
             return nil
         case .wait(let lsn):
             let reason = ProjectionWait.reason(
@@ -105,27 +105,45 @@ public struct ProjectionWorker: Sendable {
         case .advance(let from, let to):
             await pin(at: from)
             try await replica.takeIn(engine.instances, upTo: to)
-            let changes = try await engine.changes(from: from, to: to)
-            let rows = try await commit(changes, from: from, to: to, asOfTime: cutoff.commitTime)
+            let rows: Int
+            do {
+                rows = try await advance(from: from, to: to, asOfTime: cutoff.commitTime)
+            } catch let error as StepTooLarge {
+                logger.warning("a step takes more memory than there is", metadata: ["error": "\(error)"])
+                return try await build(asOf: to, asOfTime: cutoff.commitTime, replacing: state, because: .stepTooLarge)
+            }
             await pin(at: to)
             try await replica.foldIfDue()
             return Step(asOf: to, asOfTime: cutoff.commitTime, rows: rows)
         case .build(let asOf, let reason):
-            logger.info("building in full", metadata: ["because": "\(reason.rawValue)", "as_of_lsn": "\(asOf)"])
-            await pin(at: asOf)
-            try await replica.takeIn(engine.instances, upTo: asOf)
-            let rows = try await build(asOf: asOf, asOfTime: cutoff.commitTime, replacing: state)
-            try await replica.foldIfDue()
-            return Step(asOf: asOf, asOfTime: cutoff.commitTime, rows: rows, buildReason: reason)
+            return try await build(asOf: asOf, asOfTime: cutoff.commitTime, replacing: state, because: reason)
         }
     }
 
-    @discardableResult
-    private func commit(_ changes: ProjectionChanges, from: LSN, to: LSN, asOfTime: Timestamp?) async throws -> Int {
-        try await store.commit(
-            ProjectionCommit(
-                table: engine.table, from: from, to: to, asOfTime: asOfTime, captures: engine.instances.sorted(),
-                definitionHash: engine.definitionHash, changes: changes))
+    private func advance(from: LSN, to: LSN, asOfTime: Timestamp?) async throws -> Int {
+        try await BlockChannel.pipe { [engine] in
+            try await engine.changes(from: from, to: to, to: $0)
+        } to: { changes in
+            try await store.commit(commit(from: from, to: to, asOfTime: asOfTime), changes: changes)
+        }
+    }
+
+    private func build(
+        asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?,
+        because reason: ProjectionDecision.BuildReason
+    ) async throws -> Step {
+        logger.info("building in full", metadata: ["because": "\(reason.rawValue)", "as_of_lsn": "\(asOf)"])
+        await pin(at: asOf)
+        try await replica.takeIn(engine.instances, upTo: asOf)
+        let rows = try await build(asOf: asOf, asOfTime: asOfTime, replacing: state)
+        try await replica.foldIfDue()
+        return Step(asOf: asOf, asOfTime: asOfTime, rows: rows, buildReason: reason)
+    }
+
+    private func commit(from: LSN, to: LSN, asOfTime: Timestamp?) -> ProjectionCommit {
+        ProjectionCommit(
+            table: engine.table, from: from, to: to, asOfTime: asOfTime, captures: engine.instances.sorted(),
+            definitionHash: engine.definitionHash)
     }
 
     private func build(asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?) async throws -> Int {

@@ -23,6 +23,9 @@ public actor Replica {
     /// Then the others go on without it, and it is built in full when it recovers.
     public static let stalledThreshold = 2_000_000
 
+    /// 32 MiB: the log folds as well when it holds more than this, of rows so wide that there are not so many.
+    private static let foldBytes = 32 << 20
+
     /// The captures by instance name.
     public let captures: [String: Capture]
     /// Those whose tables cannot be made, with what DuckDB says; they are not among `captures`.
@@ -55,6 +58,8 @@ public actor Replica {
         var base: LSN
         var loaded: LSN
         var logRows: Int
+        /// Bytes in the log, of what was loaded since the file was opened.
+        var logBytes = 0
         /// The last place in the log.
         var lastOrdinal: Int64
     }
@@ -152,7 +157,8 @@ public actor Replica {
 
     /// Folds the logs that have grown past the threshold as far as the pins allow.
     public func foldIfDue() async throws {
-        for (instance, position) in positions where position.logRows > foldLimits.threshold {
+        for (instance, position) in positions
+        where position.logRows > foldLimits.threshold || position.logBytes > Self.foldBytes {
             guard let capture = captures[instance] else { continue }
             var holders = pins.filter { $0.value.captures.contains(instance) }
             if position.logRows > foldLimits.stalled,
@@ -186,16 +192,16 @@ public actor Replica {
         for capture in captures {
             guard let position = positions[capture.instance], position.loaded < lsn else { continue }
             let window = LSNWindow(after: position.loaded, through: lsn)
-            let staged = try await store.staged(capture, in: window, blockRows: Ingestor.blockRows)
+            let staged = try await store.staged(capture, in: window, limits: .shared(among: self.captures.count))
             loads.append(
                 Load(capture: capture, position: position, window: window, reader: BlockChannel.prefetch(staged)))
         }
         guard !loads.isEmpty else { return }
-        let rows: [Int] = try await session.run { [loads] connection in
+        let loaded: [(rows: Int, bytes: Int)] = try await session.run { [loads] connection in
             try connection.transaction {
-                let rows = try loads.map { load in
+                let loaded = try loads.map { load in
                     // Most windows of most captures hold no change, and need no appender.
-                    guard let first = try load.reader.next() else { return 0 }
+                    guard let first = try load.reader.next() else { return (0, 0) }
                     return try Self.append(
                         load.capture, first, then: load.reader, after: load.position.lastOrdinal, to: connection)
                 }
@@ -203,34 +209,38 @@ public actor Replica {
                 try connection.execute(
                     "UPDATE replica.positions SET loaded_lsn = \(lsn.sqlLiteral) WHERE capture_instance IN (\(instances))"
                 )
-                return rows
+                return loaded
             }
         }
-        for (load, rows) in zip(loads, rows) {
+        for (load, (rows, bytes)) in zip(loads, loaded) {
             let instance = load.capture.instance
             positions[instance]?.lastOrdinal += Int64(rows)
             positions[instance]?.loaded = lsn
             positions[instance]?.logRows += rows
+            positions[instance]?.logBytes += bytes
         }
         // A first load, or one after a lost file, is one big log: it becomes the base at once, up to where
         // the projections are.
-        for (load, rows) in zip(loads, rows) where load.window.after == .zero && rows > 0 {
+        for (load, (rows, _)) in zip(loads, loaded) where load.window.after == .zero && rows > 0 {
             let pinned = pins.values.filter { $0.captures.contains(load.capture.instance) }.map(\.checkpoint).min()
             try await fold(load.capture, to: min(pinned ?? lsn, lsn))
         }
     }
 
-    /// Appends `first` and what follows it to the capture's log. Returns the number of changes.
+    /// Appends `first` and what follows it to the capture's log. Returns how many changes and bytes that were.
     private static func append(
         _ capture: Capture, _ first: ChangeBatch, then reader: any BlockReader<ChangeBatch>, after lastOrdinal: Int64,
         to connection: Connection
-    ) throws -> Int {
+    ) throws -> (rows: Int, bytes: Int) {
         let log = ReplicaTables(capture).log
         var ordinal = lastOrdinal
         let appender = try connection.appender(schema: "replica", table: log.name)
         let chunk = appender.makeChunk()
         var next: ChangeBatch? = first
+        var unflushed = 0
+        var bytes = 0
         while let block = next {
+            bytes += block.byteCount
             for start in stride(from: 0, to: block.count, by: DataChunk.capacity) {
                 let rows = start..<min(start + DataChunk.capacity, block.count)
                 chunk.reset()
@@ -252,21 +262,35 @@ public actor Replica {
                 }
                 try appender.append(chunk)
             }
+            try appender.flush(after: block, unflushed: &unflushed)
             next = try reader.next()
         }
         try appender.close()
-        return Int(ordinal - lastOrdinal)
+        return (Int(ordinal - lastOrdinal), bytes)
     }
 
     private func fold(_ capture: Capture, to lsn: LSN) async throws {
         guard let position = positions[capture.instance], lsn > position.base else { return }
-        let sql = ReplicaTables(capture).fold(to: lsn, isWhole: lsn >= position.loaded)
+        let tables = ReplicaTables(capture)
+        let isWhole = lsn >= position.loaded
+        let method = FoldMethod(rows: position.logRows, bytes: position.logBytes)
         let logRows = try await session.run { connection in
-            try connection.transaction { try connection.execute(sql) }
-            return try connection.scalar("SELECT count(*) FROM \(ReplicaTables(capture).log.qualified)").int64 ?? 0
+            func fold(by method: FoldMethod) throws {
+                try connection.transaction {
+                    try connection.execute(tables.fold(to: lsn, isWhole: isWhole, by: method))
+                }
+            }
+            do {
+                try fold(by: method)
+            } catch let error as DuckDBError where error.kind == .outOfMemory && method != .leastMemory {
+                // Of a file that was opened it is not known how wide the rows are.
+                try fold(by: .leastMemory)
+            }
+            return try connection.scalar("SELECT count(*) FROM \(tables.log.qualified)").int64 ?? 0
         }
         positions[capture.instance]?.base = lsn
         positions[capture.instance]?.logRows = Int(logRows)
+        positions[capture.instance]?.logBytes = position.logBytes / max(1, position.logRows) * Int(logRows)
     }
 
     /// Empties the tables of `instances`, to be loaded from staging again.

@@ -80,7 +80,7 @@ struct RebuildCommand: AsyncParsableCommand {
         let catalog = try await databases.source.catalog().carried
         let captures = catalog.captures
         let replica = try await Replica(
-            directory: settings.pipelineOptions.stateDirectory, memoryLimit: settings.duckDBMemoryLimit,
+            directory: settings.pipelineOptions.stateDirectory, memoryLimit: settings.memory.duckDBLimit,
             captures: captures, store: databases.serving, watermarks: watermarks,
             epoch: try await databases.serving.source(settings.sourceName)?.epoch ?? 0, logger: logger)
         // The replica keeps what the other projections need for their next step.

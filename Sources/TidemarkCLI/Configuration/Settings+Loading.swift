@@ -40,7 +40,8 @@ extension Settings {
             stateDirectory: value(.stateDirectory).text,
             logLevel: try logLevel(value(.logLevel)),
             logFormat: try choice(value(.logFormat), of: LogFormat.allCases),
-            duckDBMemoryLimit: try memoryLimit(value(.duckDBMemoryLimit)))
+            memory: try MemoryBudget(
+                whole: layers.find(SettingKey.memoryLimit.rawValue), duckDB: layers.find(SettingKey.duckDBMemoryLimit.rawValue)))
     }
 
     private static func dsn(
@@ -176,21 +177,6 @@ extension Settings {
                 """)
         }
         return found.text
-    }
-
-    /// Units DuckDB takes for `memory_limit` (duckdb.org/docs/stable/configuration/pragmas#memory-limit).
-    private static let memoryUnits = ["KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"]
-
-    private static func memoryLimit(_ found: SettingLayers.Found) throws -> String {
-        let number = found.text.prefix { $0.isASCII && $0.isNumber || $0 == "." }
-        let unit = found.text[number.endIndex...].drop { $0 == " " }
-        guard let amount = Double(number), amount > 0,
-            let known = memoryUnits.first(where: { $0.lowercased() == unit.lowercased() })
-        else {
-            throw found.error(
-                "'\(found.text)' is not an amount of memory; write a number and a unit, such as 512MB or 2GB")
-        }
-        return number + known
     }
 }
 

@@ -41,8 +41,8 @@ struct Settings: Sendable {
     var logLevel: Logger.Level
     /// `LOG_FORMAT`
     var logFormat: LogFormat
-    /// `DUCKDB_MEMORY_LIMIT`, in the form DuckDB's `memory_limit` takes.
-    var duckDBMemoryLimit: String
+    /// `MEMORY_LIMIT` and `DUCKDB_MEMORY_LIMIT`.
+    var memory: MemoryBudget
 
     /// The projections that are to run.
     var enabledProjections: [ProjectionSettings] { projections.filter(\.isEnabled) }
@@ -81,6 +81,7 @@ enum SettingKey: String, CaseIterable, Sendable {
     case stateDirectory = "state_dir"
     case logLevel = "log_level"
     case logFormat = "log_format"
+    case memoryLimit = "memory_limit"
     case duckDBMemoryLimit = "duckdb_memory_limit"
 
     /// The name in the environment, e.g. `SOURCE_DSN`.
@@ -99,7 +100,8 @@ enum SettingKey: String, CaseIterable, Sendable {
         case .stateDirectory: "data/state"
         case .logLevel: "info"
         case .logFormat: "text"
-        case .duckDBMemoryLimit: "1GB"
+        // 1 GB for DuckDB, which does for some million rows without going to the disk.
+        case .memoryLimit: "1.3GB"
         // SQL Server's own five seconds are most of the latency a user sees.
         case .capturePolling: "1s"
         // What a gap means for the figures is for their owner to say.
@@ -107,7 +109,7 @@ enum SettingKey: String, CaseIterable, Sendable {
         case .includedTables: "*"
         case .excludedTables, .excludedColumns: ""
         case .sourceDSNFile, .servingDSNFile, .projectionsDirectory, .bootstrapSourceDSN, .bootstrapSourceDSNFile,
-            .bootstrapServingDSN, .bootstrapServingDSNFile:
+            .bootstrapServingDSN, .bootstrapServingDSNFile, .duckDBMemoryLimit:
             nil
         }
     }
