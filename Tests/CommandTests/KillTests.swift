@@ -15,6 +15,9 @@ extension Commands {
 
         private static let rounds = 24
 
+        /// Each start may be in another time zone, which nothing may depend on.
+        private static let zones = ["UTC", "Asia/Kolkata", "America/St_Johns", "Pacific/Kiritimati"]
+
         private enum Victim: CaseIterable {
             /// The service, while it starts.
             case starting
@@ -44,16 +47,17 @@ extension Commands {
                 }
                 switch Victim.allCases[round % Victim.allCases.count] {
                 case .starting:
-                    let run = try place.start("run")
+                    let run = try place.start("run", environment: ["TZ": Self.zones.randomElement(using: &random)!])
                     try await Task.sleep(for: .milliseconds(Int.random(in: 5...400, using: &random)))
                     killed += try await kill(run)
                 case .working:
-                    let run = try place.start("run")
+                    let run = try place.start("run", environment: ["TZ": Self.zones.randomElement(using: &random)!])
                     try await run.logs(["running", "ingested", "projected"].randomElement(using: &random)!)
                     try await Task.sleep(for: .milliseconds(Int.random(in: 0...400, using: &random)))
                     killed += try await kill(run)
                 case .rebuildingPipeline:
-                    let run = try await place.startPipeline()
+                    let run = try await place.startPipeline(
+                        environment: ["TZ": Self.zones.randomElement(using: &random)!])
                     let rebuild = try place.start("rebuild", "orders_latest")
                     // A projection that was not built before, or by the time of the request, is built for that reason.
                     try await eventually("orders_latest is built in full") {

@@ -41,7 +41,8 @@ extension Settings {
             logLevel: try logLevel(value(.logLevel)),
             logFormat: try choice(value(.logFormat), of: LogFormat.allCases),
             memory: try MemoryBudget(
-                whole: layers.find(SettingKey.memoryLimit.rawValue), duckDB: layers.find(SettingKey.duckDBMemoryLimit.rawValue)))
+                whole: layers.find(SettingKey.memoryLimit.rawValue),
+                duckDB: layers.find(SettingKey.duckDBMemoryLimit.rawValue)))
     }
 
     private static func dsn(
