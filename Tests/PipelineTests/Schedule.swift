@@ -128,6 +128,7 @@ final class Schedule {
 
     private func run() async throws {
         let length = [12, 20, 20, 40].pick(&random)
+        try await acknowledge()
         try await open("start", state: isOnDisk ? stateDirectory() : nil)
         for _ in 0..<length {
             switch Int.random(in: 0..<100, using: &random) {
@@ -179,6 +180,7 @@ final class Schedule {
             lastWatermarks = [:]
             lastShown = [:]
             note("another history is begun")
+            try await acknowledge()
             try await open("after it", state: isOnDisk ? directory(generation) : nil)
             bounds = try await bench.source.bounds()
         }
@@ -224,12 +226,15 @@ final class Schedule {
 
     /// Purges all that may be purged, as of the watermarks there are.
     private func cleanUp() async throws {
-        if !isDoubtful {
-            try await bench.source.acknowledge(
-                SourceReader(id: "serving", watermarks: bench.watermarks().mapValues(\.lastIngestedLSN)))
-        }
+        if !isDoubtful { try await acknowledge() }
         let count = try await bench.source.cleanUp(olderThan: Timestamp(microseconds: .max))
         note("cleanup: \(count) changes")
+    }
+
+    /// Tells the source how far the pipeline has read, as the pipeline does at its start and now and then.
+    private func acknowledge() async throws {
+        try await bench.source.acknowledge(
+            SourceReader(id: "serving", watermarks: bench.watermarks().mapValues(\.lastIngestedLSN)))
     }
 
     private func askForResync() async throws {
