@@ -160,11 +160,12 @@ final class Bench {
 
     /// - Parameter replica: lets it read the table anew after a gap.
     func ingestor(
-        _ capture: Capture, from other: (any ChangeSource)? = nil, maxRows: Int = 10_000, replica: Replica? = nil
+        _ capture: Capture, from other: (any ChangeSource)? = nil, maxRows: Int = 10_000,
+        limits: BlockLimits = .standard, replica: Replica? = nil
     ) -> Ingestor {
         Ingestor(
             capture: capture, sourceName: Self.sourceName, source: other ?? source, store: store, maxRows: maxRows,
-            replica: replica, onGap: replica == nil ? .stop : .snapshot, logger: Self.logger)
+            limits: limits, replica: replica, onGap: replica == nil ? .stop : .snapshot, logger: Self.logger)
     }
 
     /// One window of one capture.
@@ -195,6 +196,29 @@ final class Bench {
         try application.inDatabase { db in
             try db.inTransaction(.immediate) {
                 for statement in sql { try db.execute(sql: statement) }
+                return .commit
+            }
+        }
+    }
+
+    /// Makes a table of the source anew in one transaction, as a migration does.
+    ///
+    /// - Parameter puttingBack: whether the triggers are made again by their text, after `meanwhile` was run.
+    func rebuild(_ table: String, puttingBack: Bool = false, _ meanwhile: String...) throws {
+        try application.inDatabase { db in
+            let definition = try String.fetchOne(
+                db, sql: "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", arguments: [table])
+            let body = definition.map { $0[($0.firstIndex(of: "(") ?? $0.startIndex)...] } ?? ""
+            let triggers = try String.fetchAll(
+                db, sql: "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", arguments: [table])
+            try db.inTransaction(.immediate) {
+                try db.execute(
+                    sql: """
+                        CREATE TABLE rebuilt \(body); INSERT INTO rebuilt SELECT * FROM \(table); DROP TABLE \(table);
+                        ALTER TABLE rebuilt RENAME TO \(table)
+                        """)
+                for statement in meanwhile { try db.execute(sql: statement) }
+                if puttingBack { for trigger in triggers { try db.execute(sql: trigger) } }
                 return .commit
             }
         }

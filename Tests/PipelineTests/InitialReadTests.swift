@@ -62,6 +62,39 @@ struct InitialReadTests {
         #expect(try state(bench)["1"] == nil)
     }
 
+    @Test("a source that is put back while they are read has them read again")
+    func restoredMeanwhile() async throws {
+        let bench = try await Bench(rows: (1...5).map { Self.order($0) }.joined(separator: ";"))
+        let bounds = try await bench.source.bounds()
+        let backup = try DatabaseQueue(path: bench.directory.file("backup.db"))
+        try bench.application.backup(to: backup)
+        // Read, and not in the backup.
+        try bench.write(Self.order(6))
+        let application = bench.application
+        let isRestored = Mutex(false)
+        let source = LateSource(bench.source, since: bounds.maxLSN) {
+            guard
+                isRestored.withLock({ done in
+                    defer { done = true }
+                    return !done
+                })
+            else { return }
+            try backup.backup(to: application)
+            try await application.write { try $0.execute(sql: Self.order(7)) }
+        }
+        let ingestor = try ingestor(bench, source)
+        #expect(try await ingestor.step(after: .zero, bounds: bounds) == nil)
+        source.catchUp()
+        await #expect(throws: TidemarkError.self) {
+            try await ingestor.step(after: .zero, bounds: source.bounds())
+        }
+        #expect(try await bench.watermark("orders") == .zero)
+        while try await bench.watermark("orders") == .zero {
+            _ = try await ingestor.step(after: .zero, bounds: source.bounds())
+        }
+        #expect(try state(bench).keys.sorted() == ["1", "2", "3", "4", "5", "7"])
+    }
+
     @Test("read again after a restart, they take the place of those read before")
     func restart() async throws {
         let bench = try await Bench(rows: (1...3).map { Self.order($0) }.joined(separator: ";"))

@@ -9,7 +9,8 @@ final class LateSource: ForwardingSource {
     let base: any ChangeSource
     private let since: LSN
     private let isCaughtUp = Mutex(false)
-    /// Runs when the rows have been read.
+    private let hasOpenedRows = Mutex(false)
+    /// Runs when the rows have been read: before the moment is marked at which their reading ended.
     private let afterRows: @Sendable () async throws -> Void
 
     init(_ base: EmbeddedSource, since: LSN, afterRows: @escaping @Sendable () async throws -> Void = {}) {
@@ -22,8 +23,13 @@ final class LateSource: ForwardingSource {
 
     func isComplete(_ capture: Capture) async throws -> Bool { false }
 
+    func rows(of capture: Capture, limits: BlockLimits) async throws -> any BlockReader<RowBatch> {
+        hasOpenedRows.withLock { $0 = true }
+        return try await base.rows(of: capture, limits: limits)
+    }
+
     func mark() async throws -> SourceMark {
-        try await afterRows()
+        if hasOpenedRows.withLock({ $0 }) { try await afterRows() }
         return try await base.mark()
     }
 

@@ -10,32 +10,6 @@ struct RebuiltTableTests {
         "INSERT INTO orders VALUES (\(id), 1, '\(amount).00', 'NEW', '2026-01-01 10:00:00', '2026-01-01 10:00:00')"
     }
 
-    /// As a migration does it, in one transaction.
-    ///
-    /// - Parameter puttingBack: whether the triggers are made again by their text, before `meanwhile` is run.
-    private static func rebuild(
-        _ table: String, _ bench: Bench, puttingBack: Bool = false, _ meanwhile: String...
-    ) throws {
-        let connection = bench.application
-        try connection.inDatabase { db in
-            let definition = try String.fetchOne(
-                db, sql: "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", arguments: [table])
-            let body = definition.map { $0[($0.firstIndex(of: "(") ?? $0.startIndex)...] } ?? ""
-            let triggers = try String.fetchAll(
-                db, sql: "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", arguments: [table])
-            try db.inTransaction(.immediate) {
-                try db.execute(
-                    sql: """
-                        CREATE TABLE rebuilt \(body); INSERT INTO rebuilt SELECT * FROM \(table); DROP TABLE \(table);
-                        ALTER TABLE rebuilt RENAME TO \(table)
-                        """)
-                for statement in meanwhile { try db.execute(sql: statement) }
-                if puttingBack { for trigger in triggers { try db.execute(sql: trigger) } }
-                return .commit
-            }
-        }
-    }
-
     private static func ingestor(
         _ bench: Bench, _ table: String = "orders", from source: (any ChangeSource)? = nil
     ) throws -> Ingestor {
@@ -72,7 +46,7 @@ struct RebuiltTableTests {
         try await bench.ingestAll()
         try await bench.openProjections([])
         let before = try await bench.watermark("orders")
-        try Self.rebuild("orders", bench, "DELETE FROM orders WHERE order_id = 1")
+        try bench.rebuild("orders", "DELETE FROM orders WHERE order_id = 1")
         try bench.write("UPDATE orders SET amount = '9.00' WHERE order_id = 2", Self.order(5))
         let bounds = try await bench.source.bounds()
         try bench.write("UPDATE orders SET amount = '7.00' WHERE order_id = 3")
@@ -99,7 +73,7 @@ struct RebuiltTableTests {
         let bench = try await Bench()
         try bench.write(Self.order(1))
         try await bench.ingestAll()
-        try Self.rebuild("orders", bench)
+        try bench.rebuild("orders")
         await #expect(throws: TidemarkError.self) { try await bench.ingest("orders") }
         #expect(try bench.rows("SELECT 1 FROM stg_cdc_orders").count == 1)
     }
@@ -110,13 +84,13 @@ struct RebuiltTableTests {
         try bench.write(Self.order(1))
         try await bench.openProjections([])
         let older = try await bench.source.bounds()
-        try Self.rebuild("orders", bench, "UPDATE orders SET amount = '9.00'")
+        try bench.rebuild("orders", "UPDATE orders SET amount = '9.00'")
         let ingestor = try Self.ingestor(bench)
         let first = try #require(try await ingestor.step(after: .zero, bounds: older))
         #expect(first.watermark == older.maxLSN && first.rows == 1)
         // The read of a table that is made anew meanwhile has the right end too.
         let newer = try await bench.source.bounds()
-        try Self.rebuild("orders", bench, "UPDATE orders SET amount = '10.00'")
+        try bench.rebuild("orders", "UPDATE orders SET amount = '10.00'")
         _ = try await ingestor.step(after: first.watermark, bounds: newer)
         try await Self.catchUp(bench, [ingestor])
         #expect(try await isEqual(bench))
@@ -131,7 +105,7 @@ struct RebuiltTableTests {
         let ingestor = try Self.ingestor(bench, from: source)
         #expect(try await ingestor.step(after: .zero, bounds: source.bounds()) == nil)
         #expect(ingestor.isReading)
-        try Self.rebuild("orders", bench, "UPDATE orders SET amount = '9.00' WHERE order_id = 2", Self.order(4))
+        try bench.rebuild("orders", "UPDATE orders SET amount = '9.00' WHERE order_id = 2", Self.order(4))
         source.catchUp()
         // The rows that were read before are no use any more.
         #expect(try await ingestor.step(after: .zero, bounds: source.bounds()) == nil)
@@ -171,7 +145,7 @@ struct RebuiltTableTests {
             let table = bench.captures.randomElement(using: &random)?.table ?? ""
             switch Int.random(in: 0..<100, using: &random) {
             case ..<40: try writer.transaction(using: &random)
-            case ..<50: try Self.rebuild(table, bench, puttingBack: Bool.random(using: &random))
+            case ..<50: try bench.rebuild(table, puttingBack: Bool.random(using: &random))
             case ..<60: bounds = try await bench.source.bounds()
             // With bounds that may be old.
             case ..<80: if try await bench.watermark(table) <= bounds.maxLSN { try await ingest(table, bounds) }

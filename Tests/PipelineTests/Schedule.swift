@@ -9,7 +9,8 @@ import Tidemark
 ///
 /// Another program writes, positions are closed, captures are ingested in windows of any size, projections
 /// run when they like, the replica folds, the process restarts with its replica as it was, as a crash left it,
-/// damaged or gone. The source is put back from a backup, cleaned up behind the pipeline, read anew when asked for.
+/// damaged or gone. The source is put back from a backup, cleaned up behind the pipeline, its tables are rebuilt by
+/// migrations and read anew when asked for. Some rows are wide, and blocks may be small.
 /// After every commit of a projection its whole table is compared with the model's; after every
 /// step the order of checkpoints, watermarks and the source's end is checked.
 final class Schedule {
@@ -58,6 +59,7 @@ final class Schedule {
         var advances = 0
         var restarts = 0
         var restores = 0
+        var migrations = 0
         var histories = 0
         var refusals = 0
 
@@ -68,6 +70,7 @@ final class Schedule {
             a.advances += b.advances
             a.restarts += b.restarts
             a.restores += b.restores
+            a.migrations += b.migrations
             a.histories += b.histories
             a.refusals += b.refusals
         }
@@ -132,7 +135,8 @@ final class Schedule {
         try await open("start", state: isOnDisk ? stateDirectory() : nil)
         for _ in 0..<length {
             switch Int.random(in: 0..<100, using: &random) {
-            case ..<26: try write()
+            case ..<24: try write()
+            case ..<26: try migrate()
             case ..<37: try await closePosition()
             case ..<56: try await ingestSome()
             case ..<75: try await project(names.pick(&random))
@@ -224,6 +228,16 @@ final class Schedule {
         }
     }
 
+    /// A migration makes a table anew, which drops the triggers that capture its changes.
+    private func migrate() throws {
+        let table = bench.captures.map(\.table).pick(&random)
+        let isPuttingBack = random.chance(0.3)
+        try bench.rebuild(table, puttingBack: isPuttingBack)
+        hasSnapshots = true
+        tally.migrations += 1
+        note("\(table) is rebuilt\(isPuttingBack ? ", its triggers put back" : "")")
+    }
+
     /// Purges all that may be purged, as of the watermarks there are.
     private func cleanUp() async throws {
         if !isDoubtful { try await acknowledge() }
@@ -283,7 +297,9 @@ final class Schedule {
     private func openIngestors() {
         for capture in bench.captures {
             ingestors[capture.table] = bench.ingestor(
-                capture, maxRows: [1, 2, 5, 30, 10_000].pick(&random), replica: bench.replica)
+                capture, maxRows: [1, 2, 5, 30, 10_000].pick(&random),
+                limits: BlockLimits(rows: [1, 8_192].pick(&random), bytes: [1, 4_096, 1 << 20].pick(&random)),
+                replica: bench.replica)
         }
     }
 

@@ -360,7 +360,9 @@ extension ShopModel.Order {
     fileprivate static func random(_ clock: Int64, _ random: inout SplitMix64) -> Self {
         Self(
             customer: random.chance(0.1) ? nil : random.chance(0.1) ? .min : random.key(Keys.customers),
-            amount: random.cents(), status: random.text(of: Keys.statuses),
+            amount: random.cents(),
+            // Now and then a row of 20 KB.
+            status: random.chance(0.03) ? String(repeating: "w", count: 20_000) : random.text(of: Keys.statuses),
             createdAt: random.chance(0.1) ? nil : random.time(), updatedAt: random.time(), clock: clock)
     }
 }

@@ -36,8 +36,8 @@ public final class Ingestor: Sendable {
         case unknown
         case complete
         case incomplete
-        /// - positions: what the log held when the read began, and where the source can tell, when it ended. A log that
-        ///   no longer has them is not the one of the table that was read.
+        /// - positions: what the log held before the read and, where the source can tell, when it began and when it
+        ///   ended. A log that no longer has them is not the one of the table that was read.
         case staged(at: LSN, StagedSnapshot, until: SourceMark, positions: [SourcePosition])
     }
 
@@ -148,6 +148,9 @@ public final class Ingestor: Sendable {
                 "changes after \(watermark) may have been purged before they were read; reading the table anew",
                 metadata: place)
         }
+        // A position of its own for the moment at which the read begins: a source that is put back meanwhile, even to a
+        // moment just before it, does not have it.
+        let opening = try await source.mark()
         let rows = try await source.rows(of: capture, limits: limits)
         let staged: StagedSnapshot
         if watermark > .zero {
@@ -166,11 +169,9 @@ public final class Ingestor: Sendable {
                 from: BlockChannel.prefetch(SnapshotReader(rows, at: lsn)))
         }
         let mark = try await source.mark()
-        let start = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
-        let end = mark.isPosition ? SourcePosition(lsn: mark.lsn, commitTime: mark.time) : nil
-        beginning.withLock {
-            $0 = .staged(at: lsn, staged, until: mark, positions: [start, end].compactMap(\.self))
-        }
+        let before = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
+        let positions = [before, opening.position, mark.position].compactMap(\.self)
+        beginning.withLock { $0 = .staged(at: lsn, staged, until: mark, positions: positions) }
         logger.info(
             """
             staged \(staged.rows) \(watermark == .zero ? "rows" : "differences"); they are published once the changes made \

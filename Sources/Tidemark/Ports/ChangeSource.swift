@@ -247,6 +247,9 @@ public struct SourceMark: Sendable, Equatable {
         self.time = time
         self.isPosition = isPosition
     }
+
+    /// The mark as a position of the log; `nil` when it is none.
+    var position: SourcePosition? { isPosition ? SourcePosition(lsn: lsn, commitTime: time) : nil }
 }
 
 /// A cursor that hands out blocks; blocking, for one caller at a time.
