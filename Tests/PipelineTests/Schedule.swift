@@ -281,7 +281,8 @@ final class Schedule {
         }
     }
 
-    /// One window of one capture; `nil` also when the source turns out to have another history.
+    /// One window of one capture; `nil` also when the source turns out to have another history, or was put back while the
+    /// table was read.
     private func ingest(_ table: String) async throws -> Ingestor.Step? {
         guard let ingestor = ingestors[table], let watermark = try await bench.watermarks()["dbo_\(table)"] else {
             return nil
@@ -289,6 +290,8 @@ final class Schedule {
         do {
             return try await ingestor.step(after: watermark, bounds: bounds)
         } catch TidemarkError.otherHistory where isDoubtful {
+            return nil
+        } catch TidemarkError.transient where tally.restores > 0 {
             return nil
         }
     }
@@ -318,13 +321,15 @@ final class Schedule {
                     group.addTask { (name, try await worker.step(watermarks: watermarks)) }
                 }
                 let isDoubtful = isDoubtful
+                let hasRestores = tally.restores > 0
                 for capture in self.bench.captures {
                     guard let ingestor = ingestors[capture.table], let watermark = watermarks[capture.instance]
                     else { continue }
                     group.addTask {
                         do {
                             _ = try await ingestor.step(after: watermark, bounds: bounds)
-                        } catch TidemarkError.otherHistory where isDoubtful {}
+                        } catch TidemarkError.otherHistory where isDoubtful {
+                        } catch TidemarkError.transient where hasRestores {}
                         return ("", nil)
                     }
                 }

@@ -97,6 +97,9 @@ public final class Ingestor: Sendable {
                 } catch TidemarkError.gap where window.after == .zero {
                     // Changes were purged after the log was found to be complete. It is looked at again.
                     continue
+                } catch TidemarkError.otherHistory(let reason) where !isBounded {
+                    // What was read is void. Whether the watermark is too is found at the next look at the source.
+                    throw TidemarkError.transient("the table of \(capture.instance) is read again: \(reason)")
                 }
             }
         }
@@ -127,9 +130,27 @@ public final class Ingestor: Sendable {
         case .unknown: .unknown
         case .complete: .complete
         case .incomplete: .incomplete
-        case .staged(let lsn, _, let mark, _):
-            .staged(at: lsn, hasPassed: try await source.hasPassed(mark, bounds: bounds))
+        case .staged(let lsn, _, let mark, let positions):
+            if try await source.hasPassed(mark, bounds: bounds) {
+                .staged(at: lsn, hasPassed: true)
+            } else {
+                try await isReplaced(positions.last) ? giveUpRead() : .staged(at: lsn, hasPassed: false)
+            }
         }
+    }
+
+    /// Whether the log no longer has a position. One that was put back may never pass a mark that was made before.
+    private func isReplaced(_ position: SourcePosition?) async throws -> Bool {
+        guard let position else { return false }
+        return switch try await source.bounds(verifying: position).finding {
+        case .beyond, .replaced: true
+        case .kept, .forgotten, .unasked: false
+        }
+    }
+
+    private func giveUpRead() -> IngestDecision.Beginning {
+        beginning.withLock { $0 = .unknown }
+        return .unknown
     }
 
     /// Stages what the table's rows tell. Read while the table is written to, they are not the table at one moment; they
@@ -190,8 +211,10 @@ public final class Ingestor: Sendable {
                     of: capture, after: window.after, upTo: window.through, maxRows: maxRows) : window.through
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
             let last = commitTime.map { SourcePosition(lsn: end, commitTime: $0) }
+            // The end of the log that was looked at answers for captures that have no watermark of their own yet.
+            let seen = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
             var snapshot: StagedSnapshot?
-            var positions = [position, last].compactMap(\.self)
+            var positions = [position, last, end == bounds.maxLSN ? nil : seen].compactMap(\.self)
             if case .staged(_, let staged, _, let read) = beginning.withLock({ $0 }) {
                 snapshot = staged
                 positions += read
