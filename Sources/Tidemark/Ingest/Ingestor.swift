@@ -91,6 +91,8 @@ public final class Ingestor: Sendable {
             case .snapshot(let lsn):
                 try await snapshot(at: lsn, after: watermark, bounds: bounds)
             case .read(let window, let from, let isBounded):
+                // A read of the table that is no longer wanted, as the log it answered to is gone: its rows give way.
+                if isBounded, isReading { _ = giveUpRead() }
                 do {
                     return try await read(
                         window, from: from, expecting: position, isBounded: isBounded, bounds: bounds)
