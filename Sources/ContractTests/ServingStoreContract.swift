@@ -185,6 +185,7 @@ public enum ServingStoreContract {
             try await fixture.store.bootstrap()
             #expect(try await fixture.another().servingID() == id)
             #expect(!id.isEmpty)
+            #expect(try await fixture.store.schemaVersion() == ControlSchema.version)
         },
         Clause("one pipeline at a time holds the lease") { fixture in
             let other = try await fixture.another()

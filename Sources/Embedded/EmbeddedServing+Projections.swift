@@ -53,7 +53,8 @@ extension EmbeddedServing {
         let gathered = try await pool.gather(from: changes)
         return try await file.write { db in
             let name = commit.table.projection
-            try Self.requireState(commit, db)
+            let present = try Self.state(of: name, db)
+            if let conflict = commit.conflict(with: present) { throw conflict }
             let deletes = try ProjectionWriter(db, ServingTables.delete(commit.table), commit.table, .keys, in: label)
             let upserts = try ProjectionWriter(db, ServingTables.upsert(commit.table), commit.table, .rows, in: label)
             func apply(_ change: ProjectionChange) throws -> Int {
@@ -73,34 +74,18 @@ extension EmbeddedServing {
                     WHERE projection_name = ? AND last_consumed_lsn = ?
                     """,
                 arguments: [commit.to.blob, time.description, name, commit.from.blob])
-            // A rebuild asked for in the meantime stays asked for.
             try db.execute(
                 sql: """
                     UPDATE ctl_projection_metadata
-                    SET status = iif(status = 'INIT', 'INIT', 'OK'), as_of_lsn = :lsn, as_of_time = :time,
+                    SET status = :status, as_of_lsn = :lsn, as_of_time = :time,
                         rows_written = :rows, last_error = NULL
                     WHERE projection_name = :name
                     """,
                 arguments: [
-                    "lsn": commit.to.blob, "time": commit.asOfTime?.description, "rows": rows, "name": name,
+                    "status": commit.status(after: present).rawValue, "lsn": commit.to.blob,
+                    "time": commit.asOfTime?.description, "rows": rows, "name": name,
                 ])
             return rows
-        }
-    }
-
-    /// The compare of a commit's compare-and-swap; the write lock is held.
-    private static func requireState(_ commit: ProjectionCommit, _ db: Database) throws {
-        let name = commit.table.projection
-        let expected = Dictionary(uniqueKeysWithValues: Set(commit.captures).map { ($0, commit.from) })
-        guard let state = try state(of: name, db), !state.checkpoints.isEmpty else {
-            throw TidemarkError.conflict("projection \(name) has no checkpoints: it was never built")
-        }
-        guard state.checkpoints == expected, state.definitionHash == commit.definitionHash else {
-            throw TidemarkError.conflict(
-                """
-                projection \(name) is not where this pipeline left it (\(commit.from)): another pipeline writes to this \
-                serving database
-                """)
         }
     }
 
@@ -111,7 +96,7 @@ extension EmbeddedServing {
         let next = table.buildName
         do {
             try await file.write { db in
-                try Self.requireState(build, db)
+                if let conflict = build.conflict(with: try Self.state(of: table.projection, db)) { throw conflict }
                 // Left over by an earlier version, unless another projection's table is called so.
                 if try Self.state(of: table.formerBuildProjection, db) == nil {
                     try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(table.formerBuildName))")
@@ -153,9 +138,8 @@ extension EmbeddedServing {
         let name = build.table.projection
         let time = now().description
         let lost = try await file.write { db in
-            let present = try Self.requireState(build, db)
-            // A rebuild asked for while this one ran stays asked for.
-            let asked = present?.status == .initial && build.replacing.map { $0.status != .initial } ?? false
+            let present = try Self.state(of: name, db)
+            if let conflict = build.conflict(with: present) { throw conflict }
             let additions = try TableAdditions(of: build.table.name, db)
             try db.execute(sql: "DROP TABLE IF EXISTS \(quoted(build.table.name))")
             try db.execute(sql: "ALTER TABLE \(quoted(next)) RENAME TO \(quoted(build.table.name))")
@@ -179,31 +163,12 @@ extension EmbeddedServing {
                     VALUES (?, ?, ?, ?, ?, ?, ?, NULL)
                     """,
                 arguments: [
-                    name, asked ? "INIT" : "OK", build.asOf.blob, build.asOfTime?.description, time,
+                    name, build.status(after: present).rawValue, build.asOf.blob, build.asOfTime?.description, time,
                     build.definitionHash, count,
                 ])
             return lost
         }
         for sentence in lost { warn(sentence) }
-    }
-
-    /// The compare of a build's compare-and-swap. Status and error may have changed: neither says that somebody
-    /// else has written the table.
-    @discardableResult
-    private static func requireState(_ build: ProjectionBuild, _ db: Database) throws -> ProjectionState? {
-        let name = build.table.projection
-        let present = try state(of: name, db)
-        let expected = build.replacing
-        guard present?.checkpoints ?? [:] == expected?.checkpoints ?? [:], present?.builtAt == expected?.builtAt,
-            present?.asOfLSN == expected?.asOfLSN
-        else {
-            throw TidemarkError.conflict(
-                """
-                projection \(name) was built or moved by somebody else in the meantime: another pipeline writes to this \
-                serving database
-                """)
-        }
-        return present
     }
 
     // MARK: Status

@@ -40,22 +40,20 @@ public final class EmbeddedServing: ServingStore {
     }
 
     public func bootstrap() async throws {
-        try await file.write { db in
-            try db.execute(sql: ServingTables.bootstrap)
-            for (table, column, declaration) in ServingTables.laterColumns
-            where try !ServingTables.columns(of: table, db).contains(where: { $0.name == column }) {
-                try db.execute(sql: "ALTER TABLE \(quoted(table)) ADD COLUMN \(quoted(column)) \(declaration)")
-            }
-            try db.execute(
-                sql: "INSERT OR IGNORE INTO ctl_serving (id, serving_id) VALUES (1, ?)",
-                arguments: [UUID().uuidString.lowercased()])
+        for version in try ControlSchema.missing(found: try await schemaVersion()) {
+            let time = now()
+            try await file.write { try ServingMigrations.apply(version, at: time, $0) }
         }
+    }
+
+    public func schemaVersion() async throws -> Int? {
+        try await file.read { try ServingMigrations.version($0) }
     }
 
     public func servingID() async throws -> String {
         let label = file.label
         return try await file.read { db in
-            guard try db.tableExists("ctl_serving"),
+            guard try ServingTables.exists("ctl_serving", db),
                 let id = try String.fetchOne(db, sql: "SELECT serving_id FROM ctl_serving")
             else {
                 throw TidemarkError.unavailable("\(label) is not set up: run tidemark bootstrap")
@@ -96,8 +94,8 @@ public final class EmbeddedServing: ServingStore {
             try db.execute(
                 sql: """
                     INSERT OR IGNORE INTO ctl_ingestion_watermarks
-                        (source_name, capture_instance, last_ingested_lsn, rows_ingested, status, updated_at)
-                    VALUES (?, ?, ?, 0, 'INIT', ?)
+                        (source_name, capture_instance, last_ingested_lsn, staging_token, rows_ingested, status, updated_at)
+                    VALUES (?, ?, ?, NULL, 0, 'INIT', ?)
                     """,
                 arguments: [source, capture.instance, LSN.zero.blob, now().description])
         }

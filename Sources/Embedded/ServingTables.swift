@@ -1,63 +1,8 @@
 import GRDB
 import Tidemark
 
-/// The tables of the serving database, and the SQL that writes them.
+/// The staging and projection tables of the serving database, and the SQL that writes them.
 enum ServingTables {
-    /// Control tables; safe to repeat.
-    static let bootstrap = """
-        CREATE TABLE IF NOT EXISTS ctl_serving (
-            id         INTEGER PRIMARY KEY CHECK (id = 1),
-            serving_id TEXT NOT NULL
-        );
-        CREATE TABLE IF NOT EXISTS ctl_sources (
-            source_name      TEXT NOT NULL PRIMARY KEY,
-            identity         TEXT NOT NULL,
-            epoch            INT NOT NULL,
-            mismatch         TEXT,
-            resync_requested BOOLEAN NOT NULL,
-            last_seen_at     DATETIME NOT NULL
-        );
-        CREATE TABLE IF NOT EXISTS ctl_ingestion_watermarks (
-            source_name       TEXT NOT NULL,
-            capture_instance  TEXT NOT NULL,
-            last_ingested_lsn BINARY(10) NOT NULL,
-            complete_from_lsn BINARY(10),
-            staging_token     TEXT,
-            last_commit_time  DATETIME,
-            rows_ingested     BIGINT NOT NULL,
-            status            TEXT NOT NULL,
-            last_error        TEXT,
-            resync_requested  BOOLEAN NOT NULL DEFAULT 0,
-            updated_at        DATETIME NOT NULL,
-            PRIMARY KEY (source_name, capture_instance)
-        );
-        CREATE TABLE IF NOT EXISTS ctl_projection_checkpoints (
-            projection_name   TEXT NOT NULL,
-            capture_instance  TEXT NOT NULL,
-            last_consumed_lsn BINARY(10) NOT NULL,
-            updated_at        DATETIME NOT NULL,
-            PRIMARY KEY (projection_name, capture_instance)
-        );
-        CREATE TABLE IF NOT EXISTS ctl_projection_metadata (
-            projection_name TEXT NOT NULL PRIMARY KEY,
-            status          TEXT NOT NULL,
-            as_of_lsn       BINARY(10),
-            as_of_time      DATETIME,
-            built_at        DATETIME,
-            definition_hash TEXT NOT NULL,
-            rows_written    BIGINT NOT NULL,
-            last_error      TEXT
-        );
-        """
-
-    /// Columns that a table made by an earlier version may lack: table, name, declaration.
-    ///
-    /// Whether something is staged beyond a watermark was not noted then, so the token says that it may be.
-    static let laterColumns = [
-        ("ctl_ingestion_watermarks", "resync_requested", "BOOLEAN NOT NULL DEFAULT 0"),
-        ("ctl_ingestion_watermarks", "staging_token", "TEXT DEFAULT 'unknown'"),
-    ]
-
     /// A column of a table, as declared.
     struct Declaration: Equatable {
         let name: String
@@ -103,6 +48,12 @@ enum ServingTables {
             columns.map { "    \(quoted($0.name)) \($0.type)\($0.isRequired ? " NOT NULL" : "")" }
             + ["    PRIMARY KEY (\(quotedList(key)))"]
         return "CREATE TABLE \(quoted(table)) (\n\(lines.joined(separator: ",\n"))\n) WITHOUT ROWID"
+    }
+
+    /// Whether there is such a table. Asked of the file: what GRDB knows of it may be from before a migration.
+    static func exists(_ table: String, _ db: Database) throws -> Bool {
+        try Bool.fetchOne(
+            db, sql: "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", arguments: [table]) ?? false
     }
 
     /// The columns a table has; none when there is no such table.

@@ -8,8 +8,11 @@ extension SQLServerDatabase {
     /// - Parameters:
     ///   - name: for errors, e.g. `sql/source/003_cdc.sql`.
     ///   - variables: what `$(NAME)` stands for. Never part of an error.
+    ///   - inTransaction: whether all of it is one transaction.
     @discardableResult
-    public func apply(script text: String, name: String, variables: [String: String] = [:]) async throws -> [String] {
+    public func apply(
+        script text: String, name: String, variables: [String: String] = [:], inTransaction: Bool = false
+    ) async throws -> [String] {
         let script: SQLScript
         do {
             script = try SQLScript(text, variables: variables)
@@ -17,21 +20,26 @@ extension SQLServerDatabase {
             throw TidemarkError.configuration("\(name), \(error)")
         }
         return try await run { [self] connection in
-            var printed: [String] = []
-            for batch in script.batches {
-                for _ in 0..<batch.count {
-                    do {
-                        try data(connection) { _ = try connection.execute(batch.sql) }
-                    } catch let error as ODBCError {
-                        // In place of the SQL, which may hold a password by now.
-                        throw ODBCError.statement(
-                            sql: "the batch from line \(batch.firstLine) of \(name)", records: error.records)
-                    }
-                    printed += connection.warnings.compactMap(\.printed)
-                }
-            }
-            return printed
+            try inTransaction
+                ? connection.transaction { try apply(script, name, connection) } : apply(script, name, connection)
         }
+    }
+
+    private func apply(_ script: SQLScript, _ name: String, _ connection: Connection) throws -> [String] {
+        var printed: [String] = []
+        for batch in script.batches {
+            for _ in 0..<batch.count {
+                do {
+                    try data(connection) { _ = try connection.execute(batch.sql) }
+                } catch let error as ODBCError {
+                    // In place of the SQL, which may hold a password by now.
+                    throw ODBCError.statement(
+                        sql: "the batch from line \(batch.firstLine) of \(name)", records: error.records)
+                }
+                printed += connection.warnings.compactMap(\.printed)
+            }
+        }
+        return printed
     }
 }
 

@@ -58,7 +58,8 @@ extension SQLServerServing {
         do {
             // What comes after the gathered changes comes only once.
             return try await write(attempts: gathered.isAtEnd ? Self.attempts : 1) { [self] connection in
-                try Self.requireState(commit, connection)
+                let present = try Self.lockState(of: name, connection)
+                if let conflict = commit.conflict(with: present) { throw conflict }
                 let step = ProjectionStep(self, commit.table, sql, json, connection)
                 let rows = try database.data(connection) {
                     for change in gathered.blocks { try step.apply(change) }
@@ -72,44 +73,23 @@ extension SQLServerServing {
                     UPDATE [dbo].[ctl_projection_checkpoints] SET last_consumed_lsn = ?, updated_at = ?
                     WHERE projection_name = ?
                     """, [.lsn(commit.to), .time(time), .string(name)])
-                // A rebuild asked for in the meantime stays asked for.
                 try connection.execute(
                     """
                     UPDATE [dbo].[ctl_projection_metadata]
-                    SET status = CASE WHEN status = N'INIT' THEN N'INIT' ELSE N'OK' END, as_of_lsn = ?, as_of_time = ?,
-                        rows_written = ?, last_error = NULL
+                    SET status = ?, as_of_lsn = ?, as_of_time = ?, rows_written = ?, last_error = NULL
                     WHERE projection_name = ?
-                    """, [.lsn(commit.to), .time(commit.asOfTime), .int(Int64(rows)), .string(name)])
+                    """,
+                    [
+                        .string(commit.status(after: present).rawValue), .lsn(commit.to), .time(commit.asOfTime),
+                        .int(Int64(rows)), .string(name),
+                    ])
                 return rows
             } isDone: { connection in
-                let state = try Self.lockState(of: name, connection)
-                return state?.definitionHash == commit.definitionHash
-                    && state?.checkpoints == Self.checkpoints(commit.captures, commit.to)
+                commit.isDone(in: try Self.lockState(of: name, connection))
             }
         } catch {
             shapes.forget(commit.table.name)
             throw error
-        }
-    }
-
-    private static func checkpoints(_ captures: [String], _ lsn: LSN) -> [String: LSN] {
-        Dictionary(uniqueKeysWithValues: Set(captures).map { ($0, lsn) })
-    }
-
-    /// The compare of a commit's compare-and-swap; the state is held from then on.
-    private static func requireState(_ commit: ProjectionCommit, _ connection: Connection) throws {
-        let name = commit.table.projection
-        guard let state = try lockState(of: name, connection), !state.checkpoints.isEmpty else {
-            throw TidemarkError.conflict("projection \(name) has no checkpoints: it was never built")
-        }
-        guard state.checkpoints == checkpoints(commit.captures, commit.from),
-            state.definitionHash == commit.definitionHash
-        else {
-            throw TidemarkError.conflict(
-                """
-                projection \(name) is not where this pipeline left it (\(commit.from)): another pipeline writes to this \
-                serving database
-                """)
         }
     }
 
@@ -121,7 +101,8 @@ extension SQLServerServing {
         shapes.forget(build.table.name)
         do {
             let shape = try await database.transaction { connection in
-                try Self.requireState(build, connection)
+                let present = try Self.lockState(of: build.table.projection, connection)
+                if let conflict = build.conflict(with: present) { throw conflict }
                 let shape = sql.shape(like: try ServingTableShape.read(build.table.name, connection))
                 // Left over by an earlier version, unless another projection's table is called so.
                 let other = build.table.formerBuildProjection
@@ -165,10 +146,9 @@ extension SQLServerServing {
         let name = build.table.projection
         let time = now()
         try await write(attempts: Self.attempts) { [self] connection in
-            let present = try Self.requireState(build, connection)
-            // A rebuild asked for while this one ran stays asked for.
-            let isAsked = present?.status == .initial && build.replacing.map { $0.status != .initial } ?? false
-            try Self.setState(build, status: isAsked ? "INIT" : "OK", rows: count, at: time, present, connection)
+            let present = try Self.lockState(of: name, connection)
+            if let conflict = build.conflict(with: present) { throw conflict }
+            try Self.setState(build, rows: count, at: time, present, connection)
             if let shape = try ServingTableShape.read(build.table.name, connection), sql.fits(shape) {
                 try database.data(connection) {
                     try connection.execute(sql.delete(keysNotIn: sql.next))
@@ -186,12 +166,13 @@ extension SQLServerServing {
     }
 
     private static func setState(
-        _ build: ProjectionBuild, status: String, rows: Int, at time: Timestamp, _ present: ProjectionState?,
+        _ build: ProjectionBuild, rows: Int, at time: Timestamp, _ present: ProjectionState?,
         _ connection: Connection
     ) throws {
         let name = build.table.projection
         let values: [Value] = [
-            .string(status), .lsn(build.asOf), .time(build.asOfTime), .time(time), .string(build.definitionHash),
+            .string(build.status(after: present).rawValue), .lsn(build.asOf), .time(build.asOfTime), .time(time),
+            .string(build.definitionHash),
             .int(Int64(rows)), .string(name),
         ]
         if present != nil {
@@ -211,7 +192,7 @@ extension SQLServerServing {
                     VALUES (?, ?, ?, ?, ?, ?, ?)
                     """, values)
             } catch let error as ODBCError where error.isKeyViolation {
-                throw conflict(build)
+                throw build.conflict
             }
         }
         try connection.execute(
@@ -224,26 +205,6 @@ extension SQLServerServing {
                 VALUES (?, ?, ?, ?)
                 """, [.string(name), .string(capture), .lsn(build.asOf), .time(time)])
         }
-    }
-
-    private static func conflict(_ build: ProjectionBuild) -> TidemarkError {
-        .conflict(
-            """
-            projection \(build.table.projection) was built or moved by somebody else in the meantime: another pipeline \
-            writes to this serving database
-            """)
-    }
-
-    /// The compare of a build's compare-and-swap. Status and error may have changed: neither says that somebody
-    /// else has written the table.
-    @discardableResult
-    private static func requireState(_ build: ProjectionBuild, _ connection: Connection) throws -> ProjectionState? {
-        let present = try lockState(of: build.table.projection, connection)
-        let expected = build.replacing
-        guard present?.checkpoints ?? [:] == expected?.checkpoints ?? [:], present?.builtAt == expected?.builtAt,
-            present?.asOfLSN == expected?.asOfLSN
-        else { throw conflict(build) }
-        return present
     }
 
     // MARK: Status

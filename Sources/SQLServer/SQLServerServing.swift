@@ -38,13 +38,31 @@ public final class SQLServerServing: ServingStore {
     // MARK: Setting up
 
     public func bootstrap() async throws {
-        for script in scripts { try await database.apply(script: script.text, name: script.name) }
+        // The scripts of the control tables are in the order of their versions.
+        let missing = try ControlSchema.missing(found: try await schemaVersion())
+        var version = 0
+        for script in scripts {
+            let isControl = script.name.contains("_control")
+            if isControl { version += 1 }
+            guard !isControl || missing.contains(version) else { continue }
+            try await database.apply(script: script.text, name: script.name, inTransaction: isControl)
+        }
         if try await database.run({ try $0.readsCommittedSnapshots() }) == false {
             warn(
                 """
                 \(database.label) has READ_COMMITTED_SNAPSHOT off: readers of the projections and the pipeline wait for \
                 one another. Run ALTER DATABASE CURRENT SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE
                 """)
+        }
+    }
+
+    public func schemaVersion() async throws -> Int? {
+        try await database.run { connection in
+            let isThere = try connection.scalar(
+                "SELECT CASE WHEN OBJECT_ID(N'[dbo].[ctl_schema]', N'U') IS NULL THEN 0 ELSE 1 END"
+            ).int64
+            guard isThere == 1 else { return nil }
+            return try connection.scalar("SELECT MAX(version) FROM [dbo].[ctl_schema]").int64.map { Int($0) }
         }
     }
 

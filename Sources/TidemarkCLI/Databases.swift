@@ -20,6 +20,7 @@ struct Databases: Sendable {
         serving = try Self.serving(settings.serving, logger: logger)
         // Asks whether the control tables are there, and says what to do when they are not.
         _ = try await serving.servingID()
+        try ControlSchema.requireCurrent(try await serving.schemaVersion())
     }
 
     private static func source(_ settings: Settings, logger: Logger) throws -> any ChangeSource {

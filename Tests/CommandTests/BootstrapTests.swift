@@ -30,6 +30,26 @@ extension Commands {
             #expect(try (place.sourceValue(schema), place.servingValue(schema)) == before)
         }
 
+        @Test("control tables of another version are refused by name, with the remedy, and migrated")
+        func otherVersion() async throws {
+            #expect(try await place.run("bootstrap").end == .exit(0))
+            try place.serving("DELETE FROM ctl_schema WHERE version > 2")
+            for command in ["run", "status", "verify"] {
+                let outcome = try await place.run(command)
+                #expect(outcome.end == .exit(69))
+                #expect(outcome.errors.contains("are of version 2, and this tidemark works with version"))
+                #expect(outcome.errors.contains("run tidemark bootstrap"))
+            }
+            #expect(try await place.run("bootstrap").end == .exit(0))
+            #expect(try await place.run("status").end == .exit(0))
+            try place.serving("INSERT INTO ctl_schema VALUES (99, '2030-01-01')")
+            for command in ["bootstrap", "run"] {
+                let outcome = try await place.run(command)
+                #expect(outcome.end == .exit(69))
+                #expect(outcome.errors.contains("are of version 99"))
+            }
+        }
+
         @Test("takes the source's own tables as they are, rows included, and brings no sample tables")
         func ownTables() async throws {
             try FileManager.default.createDirectory(atPath: place.file("data"), withIntermediateDirectories: true)

@@ -116,6 +116,7 @@ struct SnapshotTests {
         try await plain.write { db in
             try db.execute(
                 sql: """
+                    DROP TABLE ctl_schema;
                     ALTER TABLE ctl_ingestion_watermarks DROP COLUMN staging_token;
                     INSERT INTO stg_cdc_a VALUES (X'00000000000000010000', 0, X'00000000000000010000', 2, 7, '2026-01-01');
                     """)

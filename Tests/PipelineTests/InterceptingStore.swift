@@ -26,6 +26,7 @@ final class InterceptingStore: ServingStore {
     }
 
     func bootstrap() async throws { try await base.bootstrap() }
+    func schemaVersion() async throws -> Int? { try await base.schemaVersion() }
     func servingID() async throws -> String { try await base.servingID() }
 
     func acquireLease() async throws -> (any PipelineLease)? {

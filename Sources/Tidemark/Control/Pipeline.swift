@@ -105,9 +105,8 @@ public final class Pipeline: Sendable {
     private func work() async throws {
         let lease = try await waitForLease()
         defer { lease.release() }
-        // Nothing is written before the lease is held. Safe to repeat: control tables that a later version adds are
-        // made here too.
-        try await patiently { try await self.store.bootstrap() }
+        // Only now: the tables may have been migrated while this pipeline waited for the lease.
+        try await patiently { try ControlSchema.requireCurrent(try await self.store.schemaVersion()) }
         while true {
             do {
                 try await follow()
