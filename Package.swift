@@ -101,6 +101,8 @@ let package = Package(
             name: "EmbeddedTests",
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
+        // Reads the sources: who imports whom.
+        .testTarget(name: "ArchitectureTests", swiftSettings: swift),
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
