@@ -42,7 +42,7 @@ RUN if [ -n "$LIBDUCKDB_SHA256" ]; then \
 
 COPY . .
 RUN --mount=type=cache,target=/src/.build,sharing=locked \
-    swift build -c release --product tidemark --static-swift-stdlib \
+    PKG_CONFIG_PATH=/src/.deps/duckdb swift build -c release --product tidemark --static-swift-stdlib \
     && install -D --mode=755 .build/release/tidemark /out/bin/tidemark
 
 FROM ${RUNTIME_IMAGE}

@@ -6,6 +6,8 @@
 .PHONY: help deps odbc build release demo bench test test-sqlserver lint format clean
 
 SWIFT ?= swift
+# DuckDB, for SwiftPM.
+export PKG_CONFIG_PATH := $(CURDIR)/.deps/duckdb$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 # What swift format looks at.
 SOURCES := Package.swift Sources Tests Plugins Benchmarks
 # The release build; a link that SwiftPM keeps.

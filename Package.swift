@@ -2,10 +2,16 @@
 import Foundation
 import PackageDescription
 
-// libduckdb is put into .deps/duckdb by scripts/install-duckdb (`make deps`).
+// `make deps` puts libduckdb into .deps/duckdb. A package that depends on this one has no such folder: pkg-config tells
+// it where DuckDB is. SwiftPM forbids these flags in whatever others may depend on, so only what is linked here has them.
 let duckdb = "\(Context.packageDirectory)/.deps/duckdb"
-guard FileManager.default.fileExists(atPath: "\(duckdb)/duckdb.h") else {
-    fatalError("libduckdb is not installed: run `make deps` first (it fills .deps/duckdb)")
+let linkerOfDuckDB: [LinkerSetting] = [
+    .unsafeFlags(["-L\(duckdb)", "-Xlinker", "-rpath", "-Xlinker", duckdb])
+]
+let isCheckoutOfDependent = Context.packageDirectory.contains("/checkouts/")
+if !isCheckoutOfDependent, !FileManager.default.fileExists(atPath: duckdb) {
+    // SwiftPM shows it as a warning.
+    print("DuckDB's library is missing: run `make deps`, unless pkg-config finds duckdb")
 }
 
 let swift: [SwiftSetting] = [
@@ -24,6 +30,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
@@ -33,15 +40,9 @@ let package = Package(
     targets: [
         // Threads for calls that block; what both C libraries' rooms need.
         .target(name: "Blocking", swiftSettings: swift),
-        .systemLibrary(name: "CDuckDB"),
+        .systemLibrary(name: "CDuckDB", pkgConfig: "duckdb", providers: [.brew(["duckdb"])]),
         .systemLibrary(name: "CMalloc"),
-        .target(
-            name: "DuckDB",
-            dependencies: ["CDuckDB", "Blocking"],
-            swiftSettings: swift,
-            linkerSettings: [
-                .unsafeFlags(["-L\(duckdb)", "-Xlinker", "-rpath", "-Xlinker", duckdb])
-            ]),
+        .target(name: "DuckDB", dependencies: ["CDuckDB", "Blocking"], swiftSettings: swift),
         .systemLibrary(
             name: "CODBC", pkgConfig: "odbc",
             providers: [.apt(["unixodbc-dev"]), .brew(["unixodbc"])]),
@@ -51,6 +52,7 @@ let package = Package(
             dependencies: [
                 "DuckDB", "Blocking",
                 "Yams",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),
@@ -73,6 +75,7 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             swiftSettings: swift,
+            linkerSettings: linkerOfDuckDB,
             plugins: ["EmbedResources"]),
         // Writes projections/ and sql/ into the binary, so that it works from any directory.
         .plugin(name: "EmbedResources", capability: .buildTool(), dependencies: ["embed-resources"]),
@@ -85,7 +88,8 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ],
             path: "Benchmarks",
-            swiftSettings: swift),
+            swiftSettings: swift,
+            linkerSettings: linkerOfDuckDB),
 
         // One suite a port, run by the tests of every implementation.
         .target(
@@ -97,6 +101,8 @@ let package = Package(
             name: "EmbeddedTests",
             dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
             swiftSettings: swift),
+        // Reads the sources: who imports whom.
+        .testTarget(name: "ArchitectureTests", swiftSettings: swift),
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
@@ -106,7 +112,10 @@ let package = Package(
             ],
             exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInProcedures.sql"],
             swiftSettings: swift),
-        .testTarget(name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift),
+        // The tests of all targets are linked into one program, so one of them brings the flags.
+        .testTarget(
+            name: "DuckDBTests", dependencies: ["DuckDB", "Blocking"], swiftSettings: swift,
+            linkerSettings: linkerOfDuckDB),
         .testTarget(name: "ODBCTests", dependencies: ["ODBC", "CODBC", "TestSupport"], swiftSettings: swift),
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),

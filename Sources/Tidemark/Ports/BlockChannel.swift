@@ -1,3 +1,4 @@
+import DequeModule
 import Foundation
 
 /// A bounded hand-over of blocks from one thread to another.
@@ -94,7 +95,7 @@ public final class BlockConsumer<Block: Sendable>: BlockReader {
 private final class ChannelState<Block: Sendable>: @unchecked Sendable {
     private let capacity: Int
     private let condition = NSCondition()
-    private var waiting: [Block] = []
+    private var waiting: Deque<Block> = []
     private var end: Result<Void, any Error>?
     private var isClosed = false
 
@@ -129,9 +130,9 @@ private final class ChannelState<Block: Sendable>: @unchecked Sendable {
     func next() throws -> Block? {
         try condition.withLock {
             while waiting.isEmpty, end == nil { condition.wait() }
-            if !waiting.isEmpty {
+            if let block = waiting.popFirst() {
                 condition.signal()
-                return waiting.removeFirst()
+                return block
             }
             try end?.get()
             return nil

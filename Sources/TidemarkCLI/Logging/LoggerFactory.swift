@@ -71,8 +71,3 @@ private final class StandardError: Sendable {
         turn.withLock { _ in Console.write(line, to: 2) }
     }
 }
-
-extension Settings {
-    /// The logger of a command.
-    var logger: Logger { LoggerFactory(level: logLevel, format: logFormat).logger("tidemark") }
-}

@@ -1,3 +1,4 @@
+import Foundation
 import Tidemark
 
 /// `sqlserver://user:password@host:port?database=…&encrypt=…`, parts with special characters percent-encoded.
@@ -67,7 +68,7 @@ public struct SQLServerAddress: Hashable, Sendable {
         }
         let loginParts = login?.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         user = try loginParts.map { parts throws(DSNError) in try Self.decoded(parts[0], "user") }
-        password = loginParts.flatMap { $0.count > 1 ? $0[1] : nil }.flatMap { Self.percentDecoded($0) }
+        password = loginParts.flatMap { $0.count > 1 ? $0[1] : nil }.flatMap { $0.removingPercentEncoding }
         if let loginParts, loginParts.count > 1, password == nil {
             throw DSNError("has a '%' in its password that is no percent-encoding; write %25 for a '%'")
         }
@@ -165,29 +166,10 @@ public struct SQLServerAddress: Hashable, Sendable {
     ]
 
     private static func decoded(_ text: Substring, _ part: String) throws(DSNError) -> String {
-        guard let decoded = percentDecoded(text) else {
+        guard let decoded = text.removingPercentEncoding else {
             throw DSNError("has a '%' in its \(part) that is no percent-encoding; write %25 for a '%'")
         }
         return decoded
-    }
-
-    /// `nil` when a `%` is not followed by two hexadecimal digits, or the bytes are not UTF-8.
-    private static func percentDecoded(_ text: Substring) -> String? {
-        var bytes: [UInt8] = []
-        var rest = text.utf8[...]
-        while let byte = rest.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            let digits = rest.prefix(2)
-            guard digits.count == 2, digits.allSatisfy({ Character(UnicodeScalar($0)).isHexDigit }),
-                let value = UInt8(String(Substring(digits)), radix: 16)
-            else { return nil }
-            bytes.append(value)
-            rest = rest.dropFirst(2)
-        }
-        return String(validating: bytes, as: UTF8.self)
     }
 }
 

@@ -1,0 +1,6 @@
+import Logging
+
+extension Settings {
+    /// The logger of a command.
+    var logger: Logger { LoggerFactory(level: logLevel, format: logFormat).logger("tidemark") }
+}

@@ -1,0 +1,73 @@
+import Testing
+
+@Suite("Arrows between rooms")
+struct ImportTests {
+    /// By room, the rooms it may import. They point inward, to `Tidemark`, which imports none.
+    static let allowed: [String: Set<String>] = [
+        "Blocking": [],
+        "DuckDB": ["CDuckDB", "Blocking"],
+        "ODBC": ["CODBC", "Blocking"],
+        "Tidemark": [],
+        "DuckDBEngine": ["Tidemark", "DuckDB", "Blocking"],
+        "Embedded": ["Tidemark"],
+        "SQLServer": ["Tidemark", "ODBC"],
+        "TidemarkCLI": ["Tidemark", "DuckDBEngine", "Embedded", "SQLServer", "CMalloc"],
+        "ContractTests": ["Tidemark"],
+        "TestSupport": [],
+    ]
+
+    /// Rooms without Swift files: the C libraries.
+    static let libraries: Set<String> = ["CDuckDB", "CMalloc", "CODBC"]
+
+    /// What the design does not allow, but is there: the core evaluates projections with DuckDB itself, not through a
+    /// port. The list can only shrink: an entry that is no longer needed fails as well.
+    static let exceptions: Set<Arrow> = [
+        Arrow(file: "Tidemark/Control/Verifier.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/Connection+Tables.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/DuckDB+Columns.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/DuckDBError+Damage.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/Evaluation.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/ProjectionDifference.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/ProjectionEngine.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/ProjectionWorker.swift", name: "DuckDB"),
+        Arrow(file: "Tidemark/Project/Replica.swift", name: "Blocking"),
+        Arrow(file: "Tidemark/Project/Replica.swift", name: "DuckDB"),
+    ]
+
+    @Test("a room imports only the rooms that the design allows it")
+    func imports() throws {
+        let rooms = Self.libraries.union(Self.allowed.keys)
+        var found: Set<Arrow> = []
+        for file in try SourceFile.all() {
+            guard let allowed = Self.allowed[file.room] else {
+                Issue.record("Sources/\(file.path): add its room to the table of what it may import")
+                continue
+            }
+            for name in file.imports where rooms.contains(name) && !allowed.contains(name) {
+                found.insert(Arrow(file: file.path, name: name))
+            }
+        }
+        for arrow in found.subtracting(Self.exceptions) {
+            Issue.record("Sources/\(arrow.file) imports \(arrow.name), which its room may not know")
+        }
+        for exception in Self.exceptions.subtracting(found) {
+            Issue.record("Sources/\(exception.file) no longer imports \(exception.name): remove the exception")
+        }
+    }
+
+    @Test(
+        "an import is found in each of its forms",
+        arguments: [
+            "import Tidemark", "public import Tidemark", "@testable import Tidemark",
+            "  @_spi(x) package import Tidemark", "import struct Tidemark.LSN", "\"//\"\nimport Tidemark // the core",
+        ])
+    func forms(text: String) {
+        #expect(SourceFile(path: "a/b.swift", code: SourceFile.withoutComments(text)).imports == ["Tidemark"])
+    }
+
+    @Test("an import in a comment counts for nothing", arguments: ["// import Tidemark", "/*\nimport Tidemark\n*/"])
+    func comments(text: String) {
+        #expect(SourceFile(path: "a/b.swift", code: SourceFile.withoutComments(text)).imports.isEmpty)
+    }
+}
