@@ -8,8 +8,11 @@ let duckdb = "\(Context.packageDirectory)/.deps/duckdb"
 let linkerOfDuckDB: [LinkerSetting] = [
     .unsafeFlags(["-L\(duckdb)", "-Xlinker", "-rpath", "-Xlinker", duckdb])
 ]
-let isCheckoutOfDependent = Context.packageDirectory.contains("/checkouts/")
-if !isCheckoutOfDependent, !FileManager.default.fileExists(atPath: duckdb) {
+// Not in a dependent's build: SwiftPM keeps dependencies in a folder of that name, and reads manifests from git in none.
+let isClone =
+    FileManager.default.fileExists(atPath: "\(Context.packageDirectory)/scripts/install-duckdb")
+    && !Context.packageDirectory.contains("/checkouts/")
+if isClone, !FileManager.default.fileExists(atPath: duckdb) {
     // SwiftPM shows it as a warning.
     print("DuckDB's library is missing: run `make deps`, unless pkg-config finds duckdb")
 }

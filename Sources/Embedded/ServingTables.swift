@@ -53,7 +53,8 @@ enum ServingTables {
     /// Whether there is such a table. Asked of the file: what GRDB knows of it may be from before a migration.
     static func exists(_ table: String, _ db: Database) throws -> Bool {
         try Bool.fetchOne(
-            db, sql: "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", arguments: [table]) ?? false
+            db, sql: "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?", arguments: [table])
+            ?? false
     }
 
     /// The columns a table has; none when there is no such table.
