@@ -40,7 +40,9 @@ public final class EmbeddedServing: ServingStore {
     }
 
     public func bootstrap() async throws {
-        for version in try ControlSchema.missing(found: try await schemaVersion()) {
+        // On the writer's connection: were a reader's the last one to be closed, the tables would stay in the log.
+        let found = try await file.write { try ServingMigrations.version($0) }
+        for version in try ControlSchema.missing(found: found) {
             let time = now()
             try await file.write { try ServingMigrations.apply(version, at: time, $0) }
         }

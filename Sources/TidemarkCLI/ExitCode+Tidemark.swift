@@ -3,8 +3,8 @@ import Tidemark
 
 /// What the process tells whoever started it. The numbers above 63 are those of `sysexits.h`.
 extension ExitCode {
-    /// 1: `verify` found a difference.
-    static let verificationFailed = ExitCode(1)
+    /// 1: `verify` found a difference, or `status` an ERROR.
+    static let failureFound = ExitCode(1)
     /// 64 (`EX_USAGE`): the command line is wrong.
     static let usage = ExitCode(64)
     /// 69 (`EX_UNAVAILABLE`): a database cannot be reached or is not set up.

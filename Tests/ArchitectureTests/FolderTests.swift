@@ -5,8 +5,9 @@ import Testing
 struct FolderTests {
     /// By room and folder, the folders none of whose types may be named there.
     static let forbidden: [(room: String, folder: String, others: [String])] = [
+        // `Status` too is left out of the rule: values of the model have a status of their own.
         ("Tidemark", "Model", ["Ports", "Ingest", "Project", "Control", "Load"]),
-        ("Tidemark", "Ports", ["Ingest", "Project", "Control", "Load"]),
+        ("Tidemark", "Ports", ["Ingest", "Project", "Control", "Load", "Status"]),
         ("Tidemark", "Ingest", ["Project", "Load"]),
         ("Tidemark", "Project", ["Ingest", "Load"]),
         ("SQLServer", "Source", ["Serving"]),
@@ -22,9 +23,6 @@ struct FolderTests {
         Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "ReplicaTables"),
         Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "SQLText"),
         Arrow(file: "Tidemark/Ingest/Ingestor.swift", name: "Replica"),
-        // Values that a port hands over, declared beside the decisions on them.
-        Arrow(file: "Tidemark/Ports/ServingStore.swift", name: "StagedSnapshot"),
-        Arrow(file: "Tidemark/Ports/ServingStore.swift", name: "SourceRecord"),
     ]
 
     @Test("a folder names no type of one that it may not know")

@@ -16,6 +16,7 @@ extension Commands {
             #expect(text.errors.isEmpty)
             #expect(text.lines[0].hasPrefix("source   sqlite:data/source.db  max LSN 0x0000000000000"))
             #expect(text.lines[1] == "serving  sqlite:data/serving.db")
+            #expect(text.lines[2].hasPrefix("pipeline not running, last wrote "))
             #expect(text.lines.contains { $0.hasPrefix("dbo_orders     INIT    0x00000000000000000000  -") })
             #expect(text.lines.contains { $0.hasPrefix("orders_latest                 INIT    -") })
 
@@ -72,7 +73,8 @@ extension Commands {
                 try place.servingValue("SELECT count(*) FROM proj_orders_latest") == "2"
             }
             let text = try await place.run("status")
-            #expect(text.end == .exit(0))
+            #expect(text.end == .exit(1))
+            #expect(text.lines[2].hasPrefix("pipeline running, last wrote "))
             #expect(text.lines.contains { $0.hasPrefix("dbo_payments   ERROR ") })
             #expect(text.lines.contains { $0.hasPrefix("dbo_orders     OK ") })
             let error = try #require(text.lines.last)
@@ -103,6 +105,9 @@ extension Commands {
             try await place.caughtUp()
             try await run.stop()
             #expect(run.errors.contains("capture recovered"))
+            let stopped = try await place.run("status")
+            #expect(stopped.end == .exit(0))
+            #expect(stopped.lines[2].hasPrefix("pipeline not running, last wrote "))
             #expect(try await place.run("verify").end == .exit(0))
             #expect(try Truth(place: place).complaints() == [])
         }

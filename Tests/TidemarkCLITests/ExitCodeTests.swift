@@ -15,7 +15,7 @@ struct ExitCodeTests {
         #expect(ExitCode(for: TidemarkError.conflict("x")).rawValue == 75)
         #expect(ExitCode(for: TidemarkError.schema("x")).rawValue == 70)
         #expect(ExitCode(for: CocoaError(.fileNoSuchFile)).rawValue == 70)
-        #expect(ExitCode(for: ExitCode.verificationFailed).rawValue == 1)
+        #expect(ExitCode(for: ExitCode.failureFound).rawValue == 1)
     }
 
     @Test("--config is read by the shared options")

@@ -107,7 +107,7 @@ struct DemoCommand: AsyncParsableCommand {
         Console.line("\nverify")
         Console.line(report.text.indented)
         if place.isKept { Console.line("\nkept in \(place.url.path)") }
-        if !report.isEqual { throw ExitCode.verificationFailed }
+        if !report.isEqual { throw ExitCode.failureFound }
     }
 
     /// Writes the load, and shows how the pipeline follows. Returns the number of transactions.

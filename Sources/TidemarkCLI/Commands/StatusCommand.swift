@@ -9,7 +9,10 @@ struct StatusCommand: AsyncParsableCommand {
         discussion: """
             Lag is the time between the commit of the source's last transaction and the commit of the last one that is \
             staged (capture) or shown (projection): 0 when nothing is missing. A capture or projection that cannot go on \
-            has the status ERROR, and says why below the tables; so does a projection that waits for a capture.
+            has the status ERROR, and says why below the tables; so does a projection that waits for a capture. The line \
+            `pipeline` tells whether one is running, and when it last wrote.
+
+            Exit code 1 when a capture, or a projection that is on, has the status ERROR.
 
             Example:
               tidemark status
@@ -23,9 +26,13 @@ struct StatusCommand: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try common.settings()
-        let report = try await StatusReport(
-            databases: try await Databases(settings, logger: settings.logger), settings: settings)
+        let databases = try await Databases(settings, logger: settings.logger)
+        let status = try await Status(
+            source: databases.source, store: databases.serving, sourceName: settings.sourceName,
+            projections: settings.projections.map { ($0.definition, $0.isEnabled) })
+        let report = StatusReport(status, settings: settings)
         Console.line(json ? try report.json() : report.text)
+        if status.hasFailed { throw ExitCode.failureFound }
     }
 }
 
@@ -38,6 +45,7 @@ struct StatusReport: Encodable {
         @OrNull var lastCommitTime: String?
         @OrNull var lagSeconds: Double?
         var rowsIngested: Int
+        var updatedAt: String
         @OrNull var lastError: String?
     }
 
@@ -56,48 +64,38 @@ struct StatusReport: Encodable {
 
     var source: String
     var serving: String
+    var takenAt: String
+    @OrNull var pipelineRunning: Bool?
+    @OrNull var lastWrittenAt: String?
+    @OrNull var secondsSinceWritten: Double?
     var sourceMaxLSN: String
     @OrNull var sourceMaxCommitTime: String?
     var captures: [CaptureLine]
     var projections: [ProjectionLine]
 
-    init(databases: Databases, settings: Settings) async throws {
-        let watermarks = try await databases.serving.watermarks(source: settings.sourceName)
-        let states = try await databases.serving.projections()
-        let bounds = try await databases.source.bounds()
-        let catalog = try await databases.source.catalog().carried
+    init(_ status: Status, settings: Settings) {
         source = "\(settings.source)"
         serving = "\(settings.serving)"
-        sourceMaxLSN = "\(bounds.maxLSN)"
-        sourceMaxCommitTime = bounds.maxCommitTime.map { "\($0)" }
-        func lag(at lsn: LSN?, _ time: Timestamp?) -> Double? {
-            guard let lsn else { return nil }
-            if lsn >= bounds.maxLSN { return 0 }
-            guard let time, let end = bounds.maxCommitTime else { return nil }
-            return max(0, end.seconds(since: time))
+        takenAt = "\(status.takenAt)"
+        pipelineRunning = status.isPipelineRunning
+        lastWrittenAt = status.lastWrittenAt.map { "\($0)" }
+        secondsSinceWritten = status.lastWrittenAt.map { max(0, status.takenAt.seconds(since: $0)) }
+        sourceMaxLSN = "\(status.source.maxLSN)"
+        sourceMaxCommitTime = status.source.maxCommitTime.map { "\($0)" }
+        captures = status.captures.map { capture in
+            CaptureLine(
+                capture: capture.instance, status: capture.health.rawValue,
+                lastIngestedLSN: "\(capture.lastIngestedLSN)", lastCommitTime: capture.lastCommitTime.map { "\($0)" },
+                lagSeconds: capture.lagSeconds, rowsIngested: capture.rowsIngested, updatedAt: "\(capture.updatedAt)",
+                lastError: capture.lastError)
         }
-        captures = watermarks.sorted { $0.key < $1.key }.map { name, watermark in
-            // What the source tells now may not have come to a pipeline yet, or none runs.
-            let trouble = bounds.captures[name]?.trouble(of: name, at: watermark.lastIngestedLSN)
-            return CaptureLine(
-                capture: name, status: (trouble == nil ? watermark.status : .error).rawValue,
-                lastIngestedLSN: "\(watermark.lastIngestedLSN)",
-                lastCommitTime: watermark.lastCommitTime.map { "\($0)" },
-                lagSeconds: lag(at: watermark.lastIngestedLSN, watermark.lastCommitTime),
-                rowsIngested: watermark.rowsIngested, lastError: watermark.lastError ?? trouble.map { "\($0)" })
-        }
-        projections = settings.projections.map { projection in
-            let name = projection.definition.name
-            let state = states[name]
-            let wait = ProjectionWait.reason(
-                name: name, state: state, captures: catalog.instances(of: projection.definition),
-                watermarks: watermarks)
-            return ProjectionLine(
-                projection: name, enabled: projection.isEnabled, status: state?.status.rawValue ?? "INIT",
-                asOfLSN: state?.asOfLSN.map { "\($0)" }, asOfTime: state?.asOfTime.map { "\($0)" },
-                lagSeconds: lag(at: state?.asOfLSN, state?.asOfTime), rowsWritten: state?.rowsWritten ?? 0,
-                builtAt: state?.builtAt.map { "\($0)" }, lastError: state?.lastError,
-                waiting: projection.isEnabled ? wait.map { "\($0)" } : nil)
+        projections = status.projections.map { projection in
+            ProjectionLine(
+                projection: projection.name, enabled: projection.isEnabled, status: projection.health.rawValue,
+                asOfLSN: projection.asOfLSN.map { "\($0)" }, asOfTime: projection.asOfTime.map { "\($0)" },
+                lagSeconds: projection.lagSeconds, rowsWritten: projection.rowsWritten,
+                builtAt: projection.builtAt.map { "\($0)" }, lastError: projection.lastError,
+                waiting: projection.waiting.map { "\($0)" })
         }
     }
 
@@ -111,6 +109,12 @@ struct StatusReport: Encodable {
     /// Lines below the tables, under a heading; nothing when there are none.
     private static func section(_ heading: String, _ lines: [String]) -> String {
         lines.isEmpty ? "" : "\n\n\(heading):\n" + lines.map { "  \($0)" }.joined(separator: "\n")
+    }
+
+    private var pipelineText: String {
+        let state = pipelineRunning.map { $0 ? "running" : "not running" } ?? "not known whether one is running"
+        guard let lastWrittenAt, let secondsSinceWritten else { return state }
+        return "\(state), last wrote \(secondsSinceWritten.formatted(decimals: 1)) s ago, at \(lastWrittenAt)"
     }
 
     var text: String {
@@ -137,22 +141,12 @@ struct StatusReport: Encodable {
         return """
             source   \(source)  max LSN \(sourceMaxLSN)\(sourceMaxCommitTime.map { " committed \($0)" } ?? "")
             serving  \(serving)
+            pipeline \(pipelineText)
 
             \(captureTable.text)
 
             \(projectionTable.text)
             """ + Self.section("waiting", waiting) + Self.section("errors", errors)
-    }
-}
-
-extension SourceCatalog {
-    /// The capture instances a projection reads; one that the source does not have goes by the name it is given.
-    fileprivate func instances(of definition: ProjectionDefinition) -> Set<String> {
-        Set(
-            definition.captures.map { use in
-                captures.first { $0.instance == use.name || $0.table == use.name }?.instance
-                    ?? refused.first { $0.isNamed(use.name) }?.instance ?? use.name
-            })
     }
 }
 

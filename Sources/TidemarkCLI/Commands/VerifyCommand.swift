@@ -28,7 +28,7 @@ struct VerifyCommand: AsyncParsableCommand {
             databases: try await Databases(settings, logger: settings.logger), settings: settings,
             definitions: try settings.definitions(named: projection), withSources: projection == nil)
         Console.line(report.text)
-        if !report.isEqual { throw ExitCode.verificationFailed }
+        if !report.isEqual { throw ExitCode.failureFound }
     }
 }
 
