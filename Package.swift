@@ -48,11 +48,11 @@ let package = Package(
         .target(name: "ODBC", dependencies: ["CODBC", "Blocking"], swiftSettings: swift),
         .target(
             name: "Tidemark",
-            dependencies: [
-                "DuckDB", "Blocking",
-                "Yams",
-                .product(name: "Logging", package: "swift-log"),
-            ],
+            dependencies: ["Yams", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: swift),
+        .target(
+            name: "DuckDBEngine",
+            dependencies: ["Tidemark", "DuckDB", "Blocking", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
         .target(
             name: "Embedded",
@@ -65,7 +65,7 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
-                "Tidemark", "Embedded", "SQLServer", "CMalloc",
+                "Tidemark", "DuckDBEngine", "Embedded", "SQLServer", "CMalloc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -81,8 +81,8 @@ let package = Package(
         .executableTarget(
             name: "tidemark-bench",
             dependencies: [
-                "Tidemark", "Embedded", "SQLServer", "ODBC", .product(name: "GRDB", package: "GRDB.swift"),
-                .product(name: "Logging", package: "swift-log"),
+                "Tidemark", "DuckDBEngine", "Embedded", "SQLServer", "ODBC",
+                .product(name: "GRDB", package: "GRDB.swift"), .product(name: "Logging", package: "swift-log"),
             ],
             path: "Benchmarks",
             swiftSettings: swift),
@@ -95,13 +95,15 @@ let package = Package(
         .target(name: "TestSupport", swiftSettings: swift),
         .testTarget(
             name: "EmbeddedTests",
-            dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "Tidemark", "DuckDBEngine", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: swift),
         // Against a T-SQL server when TIDEMARK_TEST_SOURCE_DSN and TIDEMARK_TEST_SERVING_DSN name one.
         .testTarget(
             name: "SQLServerTests",
             dependencies: [
-                "Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
+                "Tidemark", "DuckDBEngine", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInProcedures.sql"],
@@ -113,7 +115,8 @@ let package = Package(
         .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "Tidemark", "DuckDB", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
+                "Tidemark", "DuckDB", "DuckDBEngine", "Embedded", "ContractTests",
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),

@@ -1,5 +1,6 @@
 import ContractTests
 import DuckDB
+import DuckDBEngine
 import Embedded
 import Foundation
 import GRDB
@@ -283,7 +284,7 @@ final class Schedule {
     private func openIngestors() {
         for capture in bench.captures {
             ingestors[capture.table] = bench.ingestor(
-                capture, maxRows: [1, 2, 5, 30, 10_000].pick(&random), replica: bench.replica)
+                capture, maxRows: [1, 2, 5, 30, 10_000].pick(&random), engine: bench.engine)
         }
     }
 
