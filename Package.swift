@@ -113,6 +113,13 @@ let package = Package(
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
+            name: "DuckDBEngineTests",
+            dependencies: [
+                "Tidemark", "DuckDBEngine", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift),
+        .testTarget(
             name: "PipelineTests",
             dependencies: [
                 "Tidemark", "DuckDB", "DuckDBEngine", "Embedded", "ContractTests",
