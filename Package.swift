@@ -53,11 +53,14 @@ let package = Package(
         .target(
             name: "Tidemark",
             dependencies: [
-                "DuckDB", "Blocking",
                 "Yams",
                 .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
+            swiftSettings: swift),
+        .target(
+            name: "DuckDBEngine",
+            dependencies: ["Tidemark", "DuckDB", "Blocking", .product(name: "Logging", package: "swift-log")],
             swiftSettings: swift),
         .target(
             name: "Embedded",
@@ -70,7 +73,7 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCLI",
             dependencies: [
-                "Tidemark", "Embedded", "SQLServer", "CMalloc",
+                "Tidemark", "DuckDBEngine", "Embedded", "SQLServer", "CMalloc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Configuration", package: "swift-configuration"),
                 .product(name: "Logging", package: "swift-log"),
@@ -87,8 +90,8 @@ let package = Package(
         .executableTarget(
             name: "tidemark-bench",
             dependencies: [
-                "Tidemark", "Embedded", "SQLServer", "ODBC", .product(name: "GRDB", package: "GRDB.swift"),
-                .product(name: "Logging", package: "swift-log"),
+                "Tidemark", "DuckDBEngine", "Embedded", "SQLServer", "ODBC",
+                .product(name: "GRDB", package: "GRDB.swift"), .product(name: "Logging", package: "swift-log"),
             ],
             path: "Benchmarks",
             swiftSettings: swift,
@@ -102,7 +105,9 @@ let package = Package(
         .target(name: "TestSupport", swiftSettings: swift),
         .testTarget(
             name: "EmbeddedTests",
-            dependencies: ["Tidemark", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift")],
+            dependencies: [
+                "Tidemark", "DuckDBEngine", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: swift),
         // Reads the sources: who imports whom.
         .testTarget(name: "ArchitectureTests", swiftSettings: swift),
@@ -110,7 +115,7 @@ let package = Package(
         .testTarget(
             name: "SQLServerTests",
             dependencies: [
-                "Tidemark", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
+                "Tidemark", "DuckDBEngine", "SQLServer", "ODBC", "ContractTests", "TestSupport", "TidemarkCLI",
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["StandIn/SourceStandInServer.sql", "StandIn/SourceStandInProcedures.sql"],
@@ -123,9 +128,17 @@ let package = Package(
         .testTarget(name: "TidemarkModelTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(name: "ProjectionDefinitionTests", dependencies: ["Tidemark"], swiftSettings: swift),
         .testTarget(
+            name: "DuckDBEngineTests",
+            dependencies: [
+                "Tidemark", "DuckDBEngine", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: swift),
+        .testTarget(
             name: "PipelineTests",
             dependencies: [
-                "Tidemark", "DuckDB", "Embedded", "ContractTests", .product(name: "GRDB", package: "GRDB.swift"),
+                "Tidemark", "DuckDB", "DuckDBEngine", "Embedded", "ContractTests",
+                .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: swift),

@@ -1,3 +1,4 @@
+import DuckDBEngine
 import Embedded
 import Foundation
 import Logging
@@ -35,13 +36,13 @@ enum ProjectionBenchmark {
                 from: BlockChannel.prefetch(Shop.history(of: capture, count: counts[capture.table] ?? 0)))
         }
 
-        // A replica from nothing, as after a lost state directory.
-        let replica = try await Replica(
-            directory: folder.appending(path: "state"), memoryLimit: "4GB", captures: Shop.captures, store: store,
-            watermarks: try await store.watermarks(source: "bench"), epoch: 0,
-            logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
-        let instances = Shop.captures.map(\.instance)
-        let load = try await seconds { try await replica.takeIn(instances, upTo: history) }
+        // An engine from nothing, as after a lost state directory.
+        let logger = Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }
+        let engine = try await DuckDBComputeEngine(
+            .init(directory: folder.appending(path: "state"), memoryLimit: "4GB"), captures: Shop.captures,
+            store: store, watermarks: try await store.watermarks(source: "bench"), epoch: 0, logger: logger)
+        let instances = Set(Shop.captures.map(\.instance))
+        let load = try await seconds { try await engine.load(instances, upTo: history) }
         let total = counts.values.reduce(0, +)
         report(
             "replica from staging, \(total) changes", "\(format(Double(total) / load / 1000, 0)) thousand changes/s",
@@ -50,12 +51,8 @@ enum ProjectionBenchmark {
         var results: [String: Double] = [:]
         var lsn = history
         for definition in try ProjectionCatalog.load(from: "projections").projections {
-            let engine = try await ProjectionEngine(
-                definition: definition, captures: Shop.captures,
-                session: try await replica.makeSession(name: definition.name))
-            let worker = ProjectionWorker(
-                engine: engine, replica: replica, store: store,
-                logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+            let projection = try await engine.prepare(definition, refused: [])
+            let worker = ProjectionWorker(projection: projection, engine: engine, store: store, logger: logger)
             let first = lsn
             _ = try await worker.step(watermarks: try await store.watermarks(source: "bench"))
             for (label, isScattered) in [("recent orders", false), ("orders all over history", true)] {
@@ -71,7 +68,7 @@ enum ProjectionBenchmark {
                     lsn = next
                     let watermarks = try await store.watermarks(source: "bench")
                     cycles.append(try await seconds { _ = try await worker.step(watermarks: watermarks) })
-                    recomputations.append(try await seconds { try await evaluate(engine, asOf: lsn) })
+                    recomputations.append(try await seconds { try await evaluate(projection, asOf: lsn) })
                 }
                 let cycle = median(cycles)
                 let whole = median(recomputations)
@@ -101,9 +98,9 @@ enum ProjectionBenchmark {
     }
 
     /// Evaluates the whole query; its rows are not fetched beyond the first block.
-    private static func evaluate(_ engine: ProjectionEngine, asOf lsn: LSN) async throws {
+    private static func evaluate(_ projection: any PreparedProjection, asOf lsn: LSN) async throws {
         try await BlockChannel.pipe {
-            try await engine.rows(asOf: lsn, to: $0)
+            try await projection.rows(asOf: lsn, to: $0)
         } to: { consumer in
             // It blocks.
             _ = try await Task.detached { try consumer.next() }.value

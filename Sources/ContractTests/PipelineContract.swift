@@ -1,5 +1,5 @@
 public import Foundation
-import Logging
+public import Logging
 import Synchronization
 public import Testing
 public import Tidemark
@@ -28,6 +28,10 @@ public enum PipelineContract {
         func stop(isLast: Bool) async throws
     }
 
+    /// Makes what opens the pipeline's engine over a store; without a directory, one that keeps nothing.
+    public typealias Engines =
+        @Sendable (_ state: URL?, _ store: any ServingStore, _ logger: Logger) -> EngineFactory
+
     /// The statements of the first transactions of a seed's program, for a source to run before it captures changes.
     ///
     /// - Parameter literal: a literal of Unicode text in the source's SQL.
@@ -46,19 +50,20 @@ public enum PipelineContract {
     ///     come by the initial read, which the next transactions go along with.
     ///   - runner: how the pipeline is run; as a part of this process by default.
     ///   - disturb: called now and then, to cut connections and the like.
+    ///   - engines: what the pipeline and the final check evaluate projections with.
     ///   - definitions: the shipped projections by these names: `orders_kpi_by_minute_segment`, `orders_latest`,
     ///     `customer_lifetime_value`; others are not compared.
     ///   - state: a directory for the replica, made anew at each restart or not.
     ///   - patience: how long the projections may take to arrive at what was written.
     public static func check(
-        source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64, length: Length, older: Int = 0, patience: Duration = .seconds(120),
-        runner: (any Runner)? = nil, disturb: (@Sendable () -> Void)? = nil,
+        source: any SourceFixture, serving: any ServingFixture, engines: @escaping Engines,
+        definitions: [ProjectionDefinition], state: URL, seed: UInt64, length: Length, older: Int = 0,
+        patience: Duration = .seconds(120), runner: (any Runner)? = nil, disturb: (@Sendable () -> Void)? = nil,
         sourceLocation: SourceLocation = #_sourceLocation
     ) async throws {
         let life = Life(
-            source: source, serving: serving, definitions: definitions, state: state, seed: seed, older: older,
-            patience: patience, runner: runner, disturb: disturb)
+            source: source, serving: serving, engines: engines, definitions: definitions, state: state, seed: seed,
+            older: older, patience: patience, runner: runner, disturb: disturb)
         do {
             try await life.run(length)
         } catch {
@@ -76,17 +81,19 @@ private struct Wrong: Error, CustomStringConvertible {
 private final class InProcess: PipelineContract.Runner {
     private let source: any ChangeSource
     private let serving: any ServingFixture
+    private let engines: PipelineContract.Engines
     private let definitions: [ProjectionDefinition]
     private let state: URL
     private let running = Mutex<(pipeline: Pipeline, run: Task<Void, any Error>)?>(nil)
     private let random: Mutex<SplitMix64>
 
     init(
-        source: any ChangeSource, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64
+        source: any ChangeSource, serving: any ServingFixture, engines: @escaping PipelineContract.Engines,
+        definitions: [ProjectionDefinition], state: URL, seed: UInt64
     ) {
         self.source = source
         self.serving = serving
+        self.engines = engines
         self.definitions = definitions
         self.state = state
         random = Mutex(SplitMix64(state: seed &+ 2))
@@ -98,11 +105,10 @@ private final class InProcess: PipelineContract.Runner {
         options.pollInterval = .milliseconds(20)
         options.projectionInterval = .milliseconds(20)
         options.batchMaxRows = random.withLock { [1, 7, 200, 50_000].randomElement(using: &$0) ?? 1 }
-        options.stateDirectory = state
-        options.memoryLimit = "200MB"
+        let store = try await serving.another()
         let pipeline = Pipeline(
-            source: source, store: try await serving.another(), definitions: definitions, options: options,
-            logger: Logger.contract)
+            source: source, store: store, engine: engines(state, store, Logger.contract), definitions: definitions,
+            options: options, logger: Logger.contract)
         running.withLock { $0 = (pipeline, Task { try await pipeline.run() }) }
     }
 
@@ -131,6 +137,7 @@ extension Logger {
 private final class Life {
     private let source: any SourceFixture
     private let serving: any ServingFixture
+    private let engines: PipelineContract.Engines
     private let definitions: [ProjectionDefinition]
     private let state: URL
     private let patience: Duration
@@ -144,12 +151,14 @@ private final class Life {
     private let written = DispatchSemaphore(value: 0)
 
     init(
-        source: any SourceFixture, serving: any ServingFixture, definitions: [ProjectionDefinition], state: URL,
-        seed: UInt64, older: Int, patience: Duration, runner: (any PipelineContract.Runner)?,
+        source: any SourceFixture, serving: any ServingFixture, engines: @escaping PipelineContract.Engines,
+        definitions: [ProjectionDefinition], state: URL, seed: UInt64, older: Int, patience: Duration,
+        runner: (any PipelineContract.Runner)?,
         disturb: (@Sendable () -> Void)?
     ) {
         self.source = source
         self.serving = serving
+        self.engines = engines
         self.definitions = definitions
         self.state = state
         self.patience = patience
@@ -158,7 +167,7 @@ private final class Life {
             runner
             ?? InProcess(
                 source: older > 0 ? SlowlyReadSource(source.source, between: written) : source.source,
-                serving: serving, definitions: definitions, state: state, seed: seed)
+                serving: serving, engines: engines, definitions: definitions, state: state, seed: seed)
         random = SplitMix64(state: seed &+ 1)
         script = ShopScript(seed: seed) { [source] in source.literal($0) }
         hasOlderRows = older > 0
@@ -283,8 +292,8 @@ private final class Life {
 
     private func verify() async throws {
         let verifier = try await Verifier(
-            source: source.source, store: serving.store, sourceName: sourceName, memoryLimit: "200MB",
-            logger: Logger.contract)
+            source: source.source, store: serving.store, sourceName: sourceName,
+            engine: engines(nil, serving.store, Logger.contract))
         for finding in try await verifier.projections(definitions) + verifier.sources() where !finding.isEqual {
             throw Wrong("verify: \(finding)")
         }

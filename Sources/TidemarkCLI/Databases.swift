@@ -1,12 +1,13 @@
+import DuckDBEngine
 import Embedded
 import Foundation
 import Logging
 import SQLServer
 import Tidemark
 
-/// The two databases the settings name, behind their ports.
+/// The two databases the settings name, behind their ports, and what is made of them.
 ///
-/// The one place that knows which room implements which DSN. The two may be of different kinds.
+/// The one place that knows which room implements which port. The two may be of different kinds.
 struct Databases: Sendable {
     let source: any ChangeSource
     let serving: any ServingStore
@@ -46,6 +47,29 @@ struct Databases: Sendable {
                 try SQLServerDatabase(dsn, role: "serving"), scripts: Scripts.serving.tables,
                 warn: { logger.warning("\($0)") })
         }
+    }
+
+    /// Opens the engine over what is staged, with what it keeps in the state directory.
+    func engine(_ settings: Settings, logger: Logger) -> EngineFactory {
+        DuckDBComputeEngine.factory(
+            .init(directory: URL(filePath: settings.stateDirectory), memoryLimit: settings.memory.duckDBLimit),
+            store: serving, logger: logger)
+    }
+
+    /// Opens an engine that keeps nothing, beside one that a pipeline may have open.
+    func passingEngine(_ settings: Settings, logger: Logger) -> EngineFactory {
+        DuckDBComputeEngine.factory(
+            .init(memoryLimit: settings.memory.duckDBLimit), store: serving, logger: logger)
+    }
+
+    /// The pipeline these settings describe.
+    func pipeline(
+        _ settings: Settings, logger: Logger, observe: @escaping @Sendable (PipelineEvent) -> Void
+    ) -> Pipeline {
+        Pipeline(
+            source: source, store: serving, engine: engine(settings, logger: logger),
+            definitions: settings.enabledDefinitions, options: settings.pipelineOptions, logger: logger,
+            observe: observe)
     }
 
     /// A connection that writes the source as an application does.
@@ -107,8 +131,6 @@ extension Settings {
         options.batchMaxRows = batchMaxRows
         options.onGap = onGap
         options.projectionInterval = projectionInterval
-        options.stateDirectory = URL(filePath: stateDirectory)
-        options.memoryLimit = memory.duckDBLimit
         return options
     }
 }

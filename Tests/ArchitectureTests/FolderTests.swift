@@ -17,13 +17,7 @@ struct FolderTests {
     ]
 
     /// What the design does not allow, but is there. The list can only shrink.
-    static let exceptions: Set<Arrow> = [
-        // The difference between a new reading and the staged state is computed in the replica's database.
-        Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "Replica"),
-        Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "ReplicaTables"),
-        Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "SQLText"),
-        Arrow(file: "Tidemark/Ingest/Ingestor.swift", name: "Replica"),
-    ]
+    static let exceptions: Set<Arrow> = []
 
     @Test("a folder names no type of one that it may not know")
     func references() throws {

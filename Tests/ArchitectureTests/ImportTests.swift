@@ -19,21 +19,9 @@ struct ImportTests {
     /// Rooms without Swift files: the C libraries.
     static let libraries: Set<String> = ["CDuckDB", "CMalloc", "CODBC"]
 
-    /// What the design does not allow, but is there: the core evaluates projections with DuckDB itself, not through a
-    /// port. The list can only shrink: an entry that is no longer needed fails as well.
-    static let exceptions: Set<Arrow> = [
-        Arrow(file: "Tidemark/Control/Verifier.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Ingest/GapSnapshot.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/Connection+Tables.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/DuckDB+Columns.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/DuckDBError+Damage.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/Evaluation.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/ProjectionDifference.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/ProjectionEngine.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/ProjectionWorker.swift", name: "DuckDB"),
-        Arrow(file: "Tidemark/Project/Replica.swift", name: "Blocking"),
-        Arrow(file: "Tidemark/Project/Replica.swift", name: "DuckDB"),
-    ]
+    /// What the design does not allow, but is there. The list can only shrink: an entry that is no longer needed fails as
+    /// well.
+    static let exceptions: Set<Arrow> = []
 
     @Test("a room imports only the rooms that the design allows it")
     func imports() throws {

@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Foundation
 import Testing
 import Tidemark
@@ -15,6 +16,10 @@ struct Contracts {
         try await clause.check(SQLiteServing())
     }
 
+    private static let engines: PipelineContract.Engines = {
+        DuckDBComputeEngine.factory(.init(directory: $0, memoryLimit: "200MB"), store: $1, logger: $2)
+    }
+
     @Test("a whole pipeline on SQLite keeps its promises", arguments: [UInt64(1), 2])
     func pipeline(seed: UInt64) async throws {
         let directory = try TemporaryDirectory()
@@ -25,7 +30,7 @@ struct Contracts {
             "examples/projections/customer_lifetime_value",
         ].map { try ProjectionDefinition.load(directory: root.appending(path: $0).path(percentEncoded: false)) }
         try await PipelineContract.check(
-            source: SQLiteSource.shop(), serving: SQLiteServing(), definitions: definitions,
+            source: SQLiteSource.shop(), serving: SQLiteServing(), engines: Self.engines, definitions: definitions,
             state: URL(filePath: directory.file("state")), seed: seed,
             length: .init(rounds: 3, transactionsPerRound: 25))
     }

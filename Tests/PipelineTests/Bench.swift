@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Embedded
 import Foundation
 import GRDB
@@ -22,7 +23,8 @@ final class Bench {
     /// What the pipeline reads: `source`, unless a test puts something before it.
     lazy var pipelineSource: any ChangeSource = source
     private(set) var captures: [Capture] = []
-    private(set) var replica: Replica?
+    private(set) var engine: DuckDBComputeEngine?
+    var replica: Replica? { engine?.replica }
     private(set) var workers: [String: ProjectionWorker] = [:]
 
     static let sourceName = "source1"
@@ -72,10 +74,10 @@ final class Bench {
 
     func closeProjections() {
         workers = [:]
-        replica = nil
+        engine = nil
     }
 
-    /// Opens the replica, and a worker for each definition.
+    /// Opens the engine, and a worker for each definition.
     ///
     /// - Parameter state: the state directory; `nil` keeps the replica in memory.
     func openProjections(
@@ -83,15 +85,14 @@ final class Bench {
         foldLimits: Replica.FoldLimits = .init()
     ) async throws {
         closeProjections()
-        let replica = try await Replica(
-            directory: state.map { URL(filePath: $0) }, memoryLimit: "200MB", captures: captures, store: store,
-            watermarks: watermarks(), epoch: epoch, foldLimits: foldLimits, logger: Self.logger)
-        self.replica = replica
+        let engine = try await DuckDBComputeEngine(
+            Self.engineOptions(state: state, foldLimits: foldLimits), captures: captures, store: store,
+            watermarks: watermarks(), epoch: epoch, logger: Self.logger)
+        self.engine = engine
         for definition in definitions {
-            let engine = try await ProjectionEngine(
-                definition: definition, captures: captures, session: replica.makeSession(name: definition.name))
-            let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: Self.logger)
-            try await worker.pin(watermarks: watermarks())
+            let projection = try await engine.prepare(definition, refused: [])
+            let worker = ProjectionWorker(projection: projection, engine: engine, store: store, logger: Self.logger)
+            try await worker.retain(watermarks: watermarks())
             workers[definition.name] = worker
         }
     }
@@ -127,11 +128,28 @@ final class Bench {
         options.projectionInterval = .milliseconds(10)
         options.troubleInterval = .milliseconds(10)
         options.onGap = onGap
-        options.stateDirectory = state.map { URL(filePath: $0) }
-        options.memoryLimit = "200MB"
         return Pipeline(
-            source: pipelineSource, store: store, definitions: definitions, options: options, logger: Self.logger,
-            observe: observe)
+            source: pipelineSource, store: store, engine: factory(state: state), definitions: definitions,
+            options: options, logger: Self.logger, observe: observe)
+    }
+
+    /// Opens engines over what is staged.
+    ///
+    /// - Parameter state: the state directory; `nil` keeps replicas in memory.
+    func factory(state: String? = nil) -> EngineFactory {
+        DuckDBComputeEngine.factory(Self.engineOptions(state: state), store: store, logger: Self.logger)
+    }
+
+    private static func engineOptions(
+        state: String?, foldLimits: Replica.FoldLimits = .init()
+    ) -> DuckDBComputeEngine.Options {
+        var options = DuckDBComputeEngine.Options(directory: state.map { URL(filePath: $0) }, memoryLimit: "200MB")
+        options.foldLimits = foldLimits
+        return options
+    }
+
+    func verifier() async throws -> Verifier {
+        try await Verifier(source: source, store: serving, sourceName: Self.sourceName, engine: factory())
     }
 
     /// The status and last error in one of the control tables.
@@ -158,14 +176,14 @@ final class Bench {
         try await watermarks()["dbo_\(table)"]?.lastIngestedLSN ?? .zero
     }
 
-    /// - Parameter replica: lets it read the table anew after a gap.
+    /// - Parameter engine: lets it read the table anew after a gap.
     func ingestor(
         _ capture: Capture, from other: (any ChangeSource)? = nil, maxRows: Int = 10_000,
-        limits: BlockLimits = .standard, replica: Replica? = nil
+        limits: BlockLimits = .standard, engine: (any ComputeEngine)? = nil
     ) -> Ingestor {
         Ingestor(
             capture: capture, sourceName: Self.sourceName, source: other ?? source, store: store, maxRows: maxRows,
-            limits: limits, replica: replica, onGap: replica == nil ? .stop : .snapshot, logger: Self.logger)
+            limits: limits, engine: engine, onGap: engine == nil ? .stop : .snapshot, logger: Self.logger)
     }
 
     /// One window of one capture.

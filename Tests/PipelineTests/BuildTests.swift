@@ -146,9 +146,10 @@ struct BuildTests {
         let worker = try #require(bench.workers["ids"])
         let watermarks = try await bench.watermarks()
         let serving = bench.serving
-        let replica = try #require(bench.replica)
+        let engine = try #require(bench.engine)
         let store = InterceptingStore(serving, beforeBuild: { _ in throw TidemarkError.unavailable("no room") })
-        let refused = ProjectionWorker(engine: worker.engine, replica: replica, store: store, logger: Bench.logger)
+        let refused = ProjectionWorker(
+            projection: worker.projection, engine: engine, store: store, logger: Bench.logger)
         await #expect(throws: TidemarkError.unavailable("no room")) {
             try await ends("the build") { try await refused.step(watermarks: watermarks) }
         }

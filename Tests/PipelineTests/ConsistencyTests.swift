@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Embedded
 import Foundation
 import GRDB
@@ -108,14 +109,14 @@ struct ConsistencyTests {
         try bench.write(Self.paidOrder(1).joined(separator: ";"))
         try await bench.ingestAll(["customers", "orders"])
         try await bench.project("orders_latest")
-        let base = try await #require(bench.replica).baseLSN(of: ["dbo_orders"])
+        let base = try await #require(bench.engine).oldestLSN(of: ["dbo_orders"])
         #expect(base == (try await bench.watermark("orders")))
 
-        // A worker for the other projection comes to the same replica.
-        let replica = try #require(bench.replica)
-        let engine = try await ProjectionEngine(
-            definition: Bench.shipped(Self.kpi), captures: bench.captures, session: replica.makeSession(name: "kpi"))
-        let worker = ProjectionWorker(engine: engine, replica: replica, store: bench.serving, logger: Bench.logger)
+        // A worker for the other projection comes to the same engine.
+        let engine = try #require(bench.engine)
+        let worker = ProjectionWorker(
+            projection: try await engine.prepare(Bench.shipped(Self.kpi), refused: []), engine: engine,
+            store: bench.serving, logger: Bench.logger)
         #expect(try await worker.step(watermarks: bench.watermarks()) == nil)
         try await bench.ingestAll()
         #expect(try await worker.step(watermarks: bench.watermarks())?.asOf == base)

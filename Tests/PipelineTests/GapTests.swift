@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Embedded
 import GRDB
 import Testing
@@ -50,7 +51,7 @@ struct GapTests {
         let before = try await bench.watermark("orders")
         try await bench.openProjections([])
         let source = LateSource(bench.source, since: .zero)
-        let ingestor = try bench.ingestor(orders(bench), from: source, replica: bench.replica)
+        let ingestor = try bench.ingestor(orders(bench), from: source, engine: bench.engine)
         #expect(try await ingestor.step(after: before, bounds: source.bounds()) == nil)
         return (bench, source, ingestor, before)
     }
@@ -83,7 +84,7 @@ struct GapTests {
                 try db.execute(sql: Self.order(6))
             }
         }
-        let ingestor = try bench.ingestor(Self.orders(bench), from: source, replica: bench.replica)
+        let ingestor = try bench.ingestor(Self.orders(bench), from: source, engine: bench.engine)
         let here = try await source.bounds().maxLSN
         #expect(try await ingestor.step(after: before, bounds: source.bounds()) == nil)
         #expect(
@@ -115,7 +116,7 @@ struct GapTests {
         try bench.write("UPDATE orders SET amount = '5.00' WHERE order_id = 2", Self.order(7))
         try await bench.reopenDatabases()
         try await bench.openProjections([])
-        try await Self.catchUp(bench, bench.ingestor(Self.orders(bench), replica: bench.replica))
+        try await Self.catchUp(bench, bench.ingestor(Self.orders(bench), engine: bench.engine))
         #expect(try Self.staged(bench, after: before).first == ["1", "3", "5.00"])
         #expect(try await isEqual(bench))
     }
@@ -184,7 +185,7 @@ struct GapTests {
         var ingestors: [String: Ingestor] = [:]
         func open() {
             for capture in bench.captures {
-                ingestors[capture.instance] = bench.ingestor(capture, maxRows: 5, replica: bench.replica)
+                ingestors[capture.instance] = bench.ingestor(capture, maxRows: 5, engine: bench.engine)
             }
         }
         func ingest(_ capture: Capture) async throws {
@@ -234,9 +235,7 @@ struct GapTests {
     }
 
     private func isEqual(_ bench: Bench, projections definitions: [ProjectionDefinition] = []) async throws -> Bool {
-        let verifier = try await Verifier(
-            source: bench.source, store: bench.serving, sourceName: Bench.sourceName, memoryLimit: "200MB",
-            logger: Bench.logger)
+        let verifier = try await bench.verifier()
         return try await (verifier.projections(definitions) + verifier.sources()).allSatisfy(\.isEqual)
     }
 }

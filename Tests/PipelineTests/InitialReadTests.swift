@@ -160,10 +160,9 @@ struct InitialReadTests {
         var options = Pipeline.Options()
         options.sourceName = Bench.sourceName
         options.pollInterval = .milliseconds(10)
-        options.memoryLimit = "200MB"
         let pipeline = Pipeline(
-            source: source, store: bench.serving, definitions: [try Bench.shipped("orders_latest")], options: options,
-            logger: Bench.logger)
+            source: source, store: bench.serving, engine: bench.factory(),
+            definitions: [try Bench.shipped("orders_latest")], options: options, logger: Bench.logger)
         let run = Task { try await pipeline.run() }
         try await eventually("the rows are staged") {
             try bench.rows("SELECT count(*) FROM stg_cdc_orders") == [["20"]]

@@ -3,6 +3,7 @@ import Embedded
 import Foundation
 import Testing
 
+@testable import DuckDBEngine
 @testable import Tidemark
 
 @Suite("Names that captures may have")
@@ -89,19 +90,17 @@ struct NameTests {
                     == [["abr\(round)def", "10", "k", "p\(round)"]])
             #expect(try bench.rows("SELECT note FROM proj_notes") == [["n\(round)"]])
         }
-        let verifier = try await Verifier(
-            source: bench.source, store: bench.serving, sourceName: Bench.sourceName, memoryLimit: "200MB",
-            logger: Bench.logger)
+        let verifier = try await bench.verifier()
         for finding in try await verifier.projections(Self.definitions) + verifier.sources() {
             #expect(finding.isEqual, "\(finding)")
         }
         // After a gap the table is compared with what is staged.
         let capture = try #require(bench.captures.first { $0.table == "orders" })
-        let replica = try #require(bench.replica)
+        let engine = try #require(bench.engine)
         let watermark = try await bench.watermark("orders")
         try bench.write("UPDATE orders SET \"__op\" = 'gap' WHERE id = 2", "DELETE FROM orders WHERE id > 2")
         let rows = try await bench.source.rows(of: capture, blockRows: 100)
-        let changes = try await GapSnapshot(capture: capture, replica: replica).differences(
+        let changes = try await GapSnapshot(capture: capture, engine: engine).differences(
             between: watermark, and: rows, at: watermark
         ) { reader in
             var operations: [UInt8] = []
@@ -127,23 +126,21 @@ struct NameTests {
         let impossible = Capture(
             instance: "dbo_no", table: "no",
             columns: [Column(name: "id", type: .int64), Column(name: "", type: .string)], key: ["id"])
-        func open(_ captures: [Capture]) async throws -> Replica {
-            try await Replica(
-                directory: URL(filePath: state), memoryLimit: "200MB", captures: captures, store: bench.serving,
-                watermarks: try await bench.watermarks(), epoch: 0, logger: Bench.logger)
+        func open(_ captures: [Capture]) async throws -> any ComputeEngine {
+            try await bench.factory(state: state)(captures, try await bench.watermarks(), 0)
         }
         try bench.write("INSERT INTO changed_orders VALUES (1, 'n')")
         try await bench.ingestAll()
         let watermark = try await bench.watermark("changed_orders")
         do {
-            let replica = try await open(bench.captures)
-            try await replica.takeIn(["dbo_changed_orders"], upTo: watermark)
+            let engine = try await open(bench.captures)
+            try await engine.load(["dbo_changed_orders"], upTo: watermark)
         }
-        let replica = try await open(bench.captures + [impossible])
-        #expect(await replica.refused.map(\.instance) == ["dbo_no"])
-        #expect(await Set(replica.captures.keys) == Set(bench.captures.map(\.instance)))
+        let engine = try await open(bench.captures + [impossible])
+        #expect(engine.refused.map(\.instance) == ["dbo_no"])
+        #expect(engine.captures == bench.captures)
         // What was loaded before is still there.
-        #expect(await replica.baseLSN(of: ["dbo_changed_orders"]) == watermark)
+        #expect(await engine.oldestLSN(of: ["dbo_changed_orders"]) == watermark)
     }
 
     @Test("a file that cannot be opened for other reasons than damage is left alone")

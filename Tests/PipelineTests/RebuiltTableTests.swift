@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Embedded
 import GRDB
 import Testing
@@ -15,7 +16,7 @@ struct RebuiltTableTests {
     ) throws -> Ingestor {
         Ingestor(
             capture: try #require(bench.captures.first { $0.table == table }), sourceName: Bench.sourceName,
-            source: source ?? bench.source, store: bench.store, maxRows: 5, replica: bench.replica, onGap: .stop,
+            source: source ?? bench.source, store: bench.store, maxRows: 5, engine: bench.engine, onGap: .stop,
             logger: Bench.logger)
     }
 
@@ -33,9 +34,7 @@ struct RebuiltTableTests {
     }
 
     private func isEqual(_ bench: Bench, projections definitions: [ProjectionDefinition] = []) async throws -> Bool {
-        let verifier = try await Verifier(
-            source: bench.source, store: bench.serving, sourceName: Bench.sourceName, memoryLimit: "200MB",
-            logger: Bench.logger)
+        let verifier = try await bench.verifier()
         return try await (verifier.projections(definitions) + verifier.sources()).allSatisfy(\.isEqual)
     }
 

@@ -3,8 +3,9 @@ import DuckDB
 import Embedded
 import Foundation
 import Testing
+import Tidemark
 
-@testable import Tidemark
+@testable import DuckDBEngine
 
 /// The replica is a cache: whatever becomes of its file, it is rebuilt from staging.
 @Suite("The replica's file")
@@ -84,22 +85,23 @@ struct ReplicaTests {
         try await bench.ingestAll()
         let to = try await bench.source.bounds().maxLSN
 
-        let replica = try #require(bench.replica)
-        let engine = try await ProjectionEngine(
-            definition: Bench.shipped(Self.name), captures: bench.captures,
-            session: try await replica.makeSession(name: "another worker"))
-        try await replica.takeIn(engine.instances, upTo: to)
-        #expect(try await Self.changes(engine, from: from, to: to).upserts == [1])
-        try await replica.startOver(engine.instances)
-        await #expect(throws: ReplicaMoved.self) { _ = try await Self.changes(engine, from: from, to: to) }
+        let engine = try #require(bench.engine)
+        // Another worker's.
+        let projection = try await engine.prepare(Bench.shipped(Self.name), refused: [])
+        try await engine.load(projection.plan.instances, upTo: to)
+        #expect(try await Self.changes(projection, from: from, to: to).upserts == [1])
+        try await engine.startOver(projection.plan.instances)
+        await #expect(throws: ComputeEngineError.moved(projection: Self.name, from: from, to: to)) {
+            _ = try await Self.changes(projection, from: from, to: to)
+        }
     }
 
     /// How many rows are in each block of what changed.
-    private static func changes(_ engine: ProjectionEngine, from: LSN, to: LSN) async throws
+    private static func changes(_ projection: any PreparedProjection, from: LSN, to: LSN) async throws
         -> (deletes: [Int], upserts: [Int])
     {
         let changes = try await BlockChannel.pipe(of: ProjectionChange.self) {
-            try await engine.changes(from: from, to: to, to: $0)
+            try await projection.changes(from: from, to: to, to: $0)
         } to: { consumer in
             // It blocks.
             try await Task.detached { try consumer.blocks() }.value

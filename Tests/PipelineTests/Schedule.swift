@@ -1,5 +1,6 @@
 import ContractTests
 import DuckDB
+import DuckDBEngine
 import Embedded
 import Foundation
 import GRDB
@@ -302,7 +303,7 @@ final class Schedule {
             ingestors[capture.table] = bench.ingestor(
                 capture, maxRows: [1, 2, 5, 30, 10_000].pick(&random),
                 limits: BlockLimits(rows: [1, 8_192].pick(&random), bytes: [1, 4_096, 1 << 20].pick(&random)),
-                replica: bench.replica)
+                engine: bench.engine)
         }
     }
 

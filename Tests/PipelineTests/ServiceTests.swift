@@ -11,9 +11,7 @@ struct ServiceTests {
 
     /// What the shop looks like after everything written so far, without the order in which it came.
     private func verify(_ bench: Bench) async throws {
-        let verifier = try await Verifier(
-            source: bench.source, store: bench.serving, sourceName: Bench.sourceName, memoryLimit: "200MB",
-            logger: Bench.logger)
+        let verifier = try await bench.verifier()
         for finding in try await verifier.projections(Self.names.map(Bench.shipped)) + verifier.sources() {
             #expect(finding.isEqual, "\(finding)")
         }

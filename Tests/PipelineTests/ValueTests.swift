@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Embedded
 import Foundation
 import GRDB

@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Foundation
 import Logging
 import ODBC
@@ -207,16 +208,14 @@ private final class Journey: Sendable {
         try await ingest()
 
         enter(.build)
-        let replica = try await again { [watermarks] in
-            try await Replica(
-                directory: nil, memoryLimit: "100MB", captures: captures, store: store, watermarks: watermarks,
-                epoch: 0, logger: logger)
+        let engine = try await again { [watermarks] in
+            try await DuckDBComputeEngine(
+                .init(memoryLimit: "100MB"), captures: captures, store: store, watermarks: watermarks, epoch: 0,
+                logger: logger)
         }
-        let engine = try await ProjectionEngine(
-            definition: definition, captures: captures,
-            session: try await replica.makeSession(name: definition.name))
-        let worker = ProjectionWorker(engine: engine, replica: replica, store: store, logger: logger)
-        try await again { [watermarks] in try await worker.pin(watermarks: watermarks) }
+        let worker = ProjectionWorker(
+            projection: try await engine.prepare(definition, refused: []), engine: engine, store: store, logger: logger)
+        try await again { [watermarks] in try await worker.retain(watermarks: watermarks) }
         func project(_ phase: CutTests.Phase) async throws {
             enter(phase)
             // Until there is nothing left to do: a step whose answer was lost has nothing to say.

@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Foundation
 import Logging
 import ODBC
@@ -87,7 +88,8 @@ struct SilentServerTests {
             directory: URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
                 .deletingLastPathComponent().appending(path: "projections/orders_latest").path(percentEncoded: false))
         let pipeline = Pipeline(
-            source: far, store: store, definitions: [definition], options: options, logger: log.logger)
+            source: far, store: store, engine: DuckDBComputeEngine.factory(.init(), store: store, logger: log.logger),
+            definitions: [definition], options: options, logger: log.logger)
         let running = Task { try await pipeline.run() }
         var place = "the start"
         do {

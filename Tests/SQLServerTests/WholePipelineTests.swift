@@ -1,4 +1,5 @@
 import ContractTests
+import DuckDBEngine
 import Foundation
 import Logging
 import ODBC
@@ -26,6 +27,10 @@ struct WholePipelineTests {
     private static let shipped = ["projections/orders_kpi_by_minute_segment", "projections/orders_latest"]
     private static let all = shipped + ["examples/projections/customer_lifetime_value"]
 
+    private static let engines: PipelineContract.Engines = {
+        DuckDBComputeEngine.factory(.init(directory: $0, memoryLimit: "200MB"), store: $1, logger: $2)
+    }
+
     /// Runs `body` with both databases and a state directory.
     ///
     /// - Parameter before: statements run before capture is enabled.
@@ -47,7 +52,8 @@ struct WholePipelineTests {
     func oracle(seed: UInt64) async throws {
         try await withDatabases { source, serving, state in
             try await PipelineContract.check(
-                source: source, serving: serving, definitions: Self.definitions(Self.all), state: state, seed: seed,
+                source: source, serving: serving, engines: Self.engines, definitions: Self.definitions(Self.all),
+                state: state, seed: seed,
                 length: .init(rounds: 3, transactionsPerRound: 15))
         }
     }
@@ -59,7 +65,8 @@ struct WholePipelineTests {
         let before = PipelineContract.statements(seed: seed, transactions: older) { SQLServer.literal($0) }
         try await withDatabases(before: before) { source, serving, state in
             try await PipelineContract.check(
-                source: source, serving: serving, definitions: Self.definitions(Self.all), state: state, seed: seed,
+                source: source, serving: serving, engines: Self.engines, definitions: Self.definitions(Self.all),
+                state: state, seed: seed,
                 length: .init(rounds: 2, transactionsPerRound: 12), older: older)
             #expect(try serving.count("dbo.stg_cdc_orders WHERE op = 2") > 0)
         }
@@ -70,7 +77,7 @@ struct WholePipelineTests {
         try await withDatabases { source, serving, _ in
             let runner = try OutageRunner(source: source, serving: serving)
             try await PipelineContract.check(
-                source: source, serving: serving, definitions: Self.definitions(Self.shipped),
+                source: source, serving: serving, engines: Self.engines, definitions: Self.definitions(Self.shipped),
                 state: URL(filePath: runner.place.file("unused")), seed: .random(in: 1...999_999),
                 length: .init(rounds: 3, transactionsPerRound: 8), runner: runner)
             #expect(runner.outages == 2)
@@ -84,7 +91,7 @@ struct WholePipelineTests {
         try await withDatabases { source, serving, _ in
             let runner = try ProcessRunner(source: source.database.dsn, serving: serving.dsn)
             try await PipelineContract.check(
-                source: source, serving: serving, definitions: Self.definitions(Self.shipped),
+                source: source, serving: serving, engines: Self.engines, definitions: Self.definitions(Self.shipped),
                 state: URL(filePath: runner.place.file("data/state")), seed: .random(in: 1...999_999),
                 length: .init(rounds: 6, transactionsPerRound: 8), runner: runner)
             let verified = try await runner.place.run("verify")
@@ -149,7 +156,8 @@ struct WholePipelineTests {
             let distant = FarServing(near: serving, port: lines.1.port)
             let cuts = Mutex(0)
             try await PipelineContract.check(
-                source: far, serving: distant, definitions: Self.definitions(Self.all), state: state,
+                source: far, serving: distant, engines: Self.engines, definitions: Self.definitions(Self.all),
+                state: state,
                 seed: .random(in: 1...999_999), length: .init(rounds: 2, transactionsPerRound: 25),
                 disturb: {
                     let number = cuts.withLock { cuts in

@@ -1,9 +1,5 @@
-import DuckDB
-import Foundation
-public import Logging
-
 /// Checks what the serving database shows against what it was made from, on a path of its own: an empty
-/// replica, filled from staging, every query evaluated in full.
+/// engine, loaded from staging, every query evaluated in full.
 ///
 /// - A projection's table must equal its query as of its `as_of_lsn`.
 /// - A capture's state in staging must equal the source table, but for rows that changed after the watermark.
@@ -42,21 +38,19 @@ public struct Verifier: Sendable {
     private let sourceName: String
     private let captures: [Capture]
     private let refused: [RefusedCapture]
-    private let replica: Replica
+    private let engine: any ComputeEngine
 
+    /// - Parameter engine: opens an engine that keeps nothing: one with a pipeline's state would be checked against itself.
     public init(
-        source: any ChangeSource, store: any ServingStore, sourceName: String, memoryLimit: String, logger: Logger
+        source: any ChangeSource, store: any ServingStore, sourceName: String, engine open: EngineFactory
     ) async throws {
         self.source = source
         self.store = store
         self.sourceName = sourceName
         let catalog = try await source.catalog().carried
-        let replica = try await Replica(
-            directory: nil, memoryLimit: memoryLimit, captures: catalog.captures, store: store,
-            watermarks: try await store.watermarks(source: sourceName), epoch: 0, logger: logger)
-        self.replica = replica
-        captures = catalog.captures.filter { replica.captures[$0.instance] != nil }
-        refused = catalog.refused + replica.refused
+        engine = try await open(catalog.captures, try await store.watermarks(source: sourceName), 0)
+        captures = engine.captures
+        refused = catalog.refused + engine.refused
     }
 
     /// Checks projections as of where each stands now.
@@ -66,11 +60,9 @@ public struct Verifier: Sendable {
     /// - Throws: `TidemarkError.unavailable` for one that was never built, or whose definition is not the one its table
     ///   was built with; `.projection` for one that is wrong.
     public func projections(_ definitions: [ProjectionDefinition]) async throws -> [Finding] {
-        var engines: [ProjectionEngine] = []
+        var prepared: [any PreparedProjection] = []
         for definition in definitions {
-            let session = try await replica.makeSession(name: definition.name)
-            let engine = try await ProjectionEngine(
-                definition: definition, captures: captures, refused: refused, session: session)
+            let projection = try await engine.prepare(definition, refused: refused)
             guard let state = try await store.projection(definition.name), let asOf = state.asOfLSN else {
                 throw TidemarkError.unavailable(
                     """
@@ -78,7 +70,7 @@ public struct Verifier: Sendable {
                     for what keeps it from being built
                     """)
             }
-            guard state.definitionHash == engine.definitionHash else {
+            guard state.definitionHash == projection.plan.definitionHash else {
                 throw TidemarkError.unavailable(
                     """
                     the definition of projection \(definition.name) changed since its table was built; `tidemark run` builds \
@@ -86,19 +78,20 @@ public struct Verifier: Sendable {
                     """)
             }
             // A projection can only move forward, so its state stays showable whatever is loaded first.
-            await replica.pin(definition.name, captures: engine.instances, at: asOf)
-            engines.append(engine)
+            await engine.retain(definition.name, captures: projection.plan.instances, from: asOf)
+            prepared.append(projection)
         }
         var findings: [Finding] = []
-        for engine in engines {
-            let name = engine.definition.name
+        for projection in prepared {
+            let plan = projection.plan
+            let name = plan.definition.name
             var checked = try await store.projection(name)?.asOfLSN ?? .zero
             let outcome = try await outcome {
                 let (state, rows) = try await store.readProjection(
-                    name, columns: engine.table.columns, limits: .standard)
+                    name, columns: plan.table.columns, limits: .standard)
                 checked = state.asOfLSN ?? checked
-                try await replica.takeIn(engine.instances, upTo: checked)
-                return try await engine.differences(asOf: checked, from: rows, sample: Self.sampleSize)
+                try await engine.load(plan.instances, upTo: checked)
+                return try await projection.differences(asOf: checked, from: rows, sample: Self.sampleSize)
             }
             findings.append(Finding(subject: .projection(name, asOf: checked), outcome: outcome))
         }
@@ -127,7 +120,7 @@ public struct Verifier: Sendable {
             else { continue }
             var inFlight = 0
             let outcome = try await outcome {
-                try await replica.takeIn([capture.instance], upTo: watermark)
+                try await engine.load([capture.instance], upTo: watermark)
                 let (difference, changed) = try await compare(capture, asOf: watermark)
                 inFlight = changed
                 return difference
@@ -152,13 +145,7 @@ public struct Verifier: Sendable {
         // The order matters: rows first, then the log's end, so that whatever the rows show beyond the
         // watermark is among the changes read after.
         let rows = try await source.rows(of: capture, limits: .standard)
-        let table = ProjectionTable(projection: capture.table, columns: capture.columns, key: capture.key)
-        let session = try await replica.makeSession(name: "verify \(capture.table)")
-        try await session.run { connection in
-            try connection.execute(ReplicaTables(capture).keepState(asOf: watermark, as: "staged"))
-            try connection.createTable(
-                ProjectionDifference.actual, columns: capture.columns, filledFrom: rows)
-        }
+        let comparison = try await engine.comparison(of: capture, with: rows)
         let bounds = try await source.bounds()
         if let trouble = bounds.captures[capture.instance]?.trouble(of: capture.instance, at: watermark) {
             throw trouble
@@ -167,25 +154,8 @@ public struct Verifier: Sendable {
         let later = try await source.changes(
             of: capture, in: LSNWindow(after: watermark, through: max(watermark, end)), expecting: [],
             limits: .standard)
-        return try await session.run { connection in
-            let key = SQLText.list(capture.key)
-            let (staged, changed) = (SQLText.temporary("staged"), SQLText.temporary("changed_since"))
-            let (expected, actual) = (
-                SQLText.temporary("expected"), SQLText.temporary(ProjectionDifference.actual)
-            )
-            try connection.createTable(
-                "changed_since", columns: table.keyColumns, filledFrom: KeyReader(later, capture))
-            try connection.execute(
-                """
-                CREATE TEMP TABLE \(expected) AS SELECT * FROM \(staged) ANTI JOIN \(changed) USING (\(key));
-                CREATE OR REPLACE TEMP TABLE \(actual) AS SELECT * FROM \(actual) ANTI JOIN \(changed) USING (\(key));
-                """)
-            let inFlight =
-                try connection.scalar("SELECT count(*) FROM (SELECT DISTINCT * FROM \(changed))").int64 ?? 0
-            let difference = try ProjectionDifference(
-                connection, table: table, expected: expected, sample: Self.sampleSize)
-            return (difference, Int(inFlight))
-        }
+        return try await comparison.differences(
+            asOf: watermark, leavingOut: KeyReader(later, capture), sample: Self.sampleSize)
     }
 }
 

@@ -24,7 +24,7 @@ public final class Ingestor: Sendable {
     private let store: any ServingStore
     private let maxRows: Int
     private let limits: BlockLimits
-    private let replica: Replica?
+    private let engine: (any ComputeEngine)?
     private let onGap: GapPolicy
     private let logger: Logger
     private let beginning = Mutex(Beginning.unknown)
@@ -46,11 +46,11 @@ public final class Ingestor: Sendable {
     ///   - sourceName: `SOURCE_NAME`, the first part of the watermark's key.
     ///   - maxRows: changes in a window at most, but for one transaction larger than that.
     ///   - limits: how large the blocks get that are read from the source.
-    ///   - replica: shows the staged state when the table is read anew; without one that is an error.
+    ///   - engine: shows the staged state when the table is read anew; without one that is an error.
     ///   - onGap: what happens when changes may have been purged before they were read.
     public init(
         capture: Capture, sourceName: String, source: any ChangeSource, store: any ServingStore, maxRows: Int,
-        limits: BlockLimits = .standard, replica: Replica? = nil, onGap: GapPolicy = .stop, logger: Logger
+        limits: BlockLimits = .standard, engine: (any ComputeEngine)? = nil, onGap: GapPolicy = .stop, logger: Logger
     ) {
         self.capture = capture
         self.sourceName = sourceName
@@ -58,7 +58,7 @@ public final class Ingestor: Sendable {
         self.store = store
         self.maxRows = maxRows
         self.limits = limits
-        self.replica = replica
+        self.engine = engine
         self.onGap = onGap
         self.logger = logger
     }
@@ -177,11 +177,11 @@ public final class Ingestor: Sendable {
         let rows = try await source.rows(of: capture, limits: limits)
         let staged: StagedSnapshot
         if watermark > .zero {
-            guard let replica else {
+            guard let engine else {
                 throw TidemarkError.unavailable(
-                    "the table of \(capture.instance) cannot be read anew without a replica to compare it with")
+                    "the table of \(capture.instance) cannot be read anew without an engine to compare it with")
             }
-            staged = try await GapSnapshot(capture: capture, replica: replica).differences(
+            staged = try await GapSnapshot(capture: capture, engine: engine).differences(
                 between: watermark, and: rows, at: lsn
             ) { differences in
                 try await store.stageSnapshot(of: capture, source: sourceName, after: watermark, from: differences)

@@ -41,7 +41,7 @@ public struct ChangeBatch: Sendable {
     /// - Parameters:
     ///   - operations: one for each row.
     ///   - firstRow: how many rows came before.
-    init(_ rows: RowBatch, operations: [UInt8], at lsn: LSN, firstRow: Int) {
+    package init(_ rows: RowBatch, operations: [UInt8], at lsn: LSN, firstRow: Int) {
         columns = rows.columns
         lsns = Array(repeating: lsn, count: rows.count)
         commandIDs = Array(repeating: 0, count: rows.count)

@@ -46,7 +46,7 @@ public enum LogicalType: Hashable, Sendable {
 }
 
 extension LogicalType: CustomStringConvertible {
-    /// The name DuckDB's SQL uses for the type.
+    /// The type as people read it, in the usual words of SQL: `DECIMAL(18,2)`.
     public var description: String {
         switch self {
         case .bool: "BOOLEAN"

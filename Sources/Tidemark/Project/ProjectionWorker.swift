@@ -1,4 +1,3 @@
-import DuckDB
 public import Logging
 
 /// Keeps one projection in step with the watermarks (design section 6).
@@ -16,37 +15,47 @@ public struct ProjectionWorker: Sendable {
         public var buildReason: ProjectionDecision.BuildReason?
     }
 
-    public let engine: ProjectionEngine
-    let replica: Replica
+    public let projection: any PreparedProjection
+    let engine: any ComputeEngine
     let store: any ServingStore
     let logger: Logger
 
-    public init(engine: ProjectionEngine, replica: Replica, store: any ServingStore, logger: Logger) {
+    /// - Parameters:
+    ///   - projection: one that `engine` has prepared.
+    public init(
+        projection: any PreparedProjection, engine: any ComputeEngine, store: any ServingStore, logger: Logger
+    ) {
+        self.projection = projection
         self.engine = engine
-        self.replica = replica
         self.store = store
         self.logger = logger
     }
 
-    /// Tells the replica how far this projection has come, so that it keeps what the next step needs: the state
+    private var plan: ProjectionPlan { projection.plan }
+
+    /// Tells the engine how far this projection has come, so that it keeps what the next step needs: the state
     /// at the checkpoint, or at the cutoff when the table is to be built.
     ///
     /// Call it for all workers before the first step of any.
-    public func pin(watermarks: [String: Watermark]) async throws {
-        let state = try await store.projection(engine.definition.name)
-        let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks)?.lsn ?? .zero
-        let isBuilt = state?.definitionHash == engine.definitionHash && state?.status != .initial
+    public func retain(watermarks: [String: Watermark]) async throws {
+        let state = try await store.projection(plan.definition.name)
+        let cutoff = ProjectionDecision.cutoff(of: plan.instances, watermarks: watermarks)?.lsn ?? .zero
+        let isBuilt = state?.definitionHash == plan.definitionHash && state?.status != .initial
         let checkpoint = isBuilt ? state?.checkpoints.values.min() : nil
-        await pin(at: checkpoint ?? cutoff)
+        await retain(from: checkpoint ?? cutoff)
     }
 
-    private func pin(at lsn: LSN) async {
-        await replica.pin(engine.definition.name, captures: engine.instances, at: lsn)
+    private func retain(from lsn: LSN) async {
+        await engine.retain(plan.definition.name, captures: plan.instances, from: lsn)
+    }
+
+    private func release(before lsn: LSN) async throws {
+        try await engine.release(plan.definition.name, captures: plan.instances, before: lsn)
     }
 
     /// Whether somebody wants the table to be built anew.
     func isRebuildAsked() async throws -> Bool {
-        try await store.projection(engine.definition.name)?.status == .initial
+        try await store.projection(plan.definition.name)?.status == .initial
     }
 
     /// Brings the table up to the cutoff of `watermarks`; `nil` when it is there already.
@@ -58,33 +67,38 @@ public struct ProjectionWorker: Sendable {
         while true {
             do {
                 return try await attempt(watermarks: watermarks)
-            } catch let error as ReplicaMoved {
+            } catch let error as ComputeEngineError {
                 attempts += 1
                 guard attempts < Self.attempts else { throw error }
-            } catch let error as DuckDBError where error.kind == .corruption {
-                attempts += 1
-                guard attempts < Self.attempts else { throw error }
-                logger.warning("the replica is damaged and is rebuilt from staging", metadata: ["error": "\(error)"])
-                try await replica.startOver(engine.instances)
+                switch error {
+                case .moved:
+                    break
+                case .damaged:
+                    logger.warning(
+                        "the replica is damaged and is rebuilt from staging", metadata: ["error": "\(error)"])
+                    try await engine.startOver(plan.instances)
+                case .stepTooLarge:
+                    throw error
+                }
             }
         }
     }
 
-    /// How often a step is tried: again when the replica was folded past what it needed, which takes another worker's
-    /// fold between the step's decision and its pin, and when the replica was damaged.
+    /// How often a step is tried: again when the engine let go of what it needed, which takes another worker's
+    /// release between the step's decision and its claim, and when what is loaded was damaged.
     private static let attempts = 3
 
     private func attempt(watermarks: [String: Watermark]) async throws -> Step? {
-        let name = engine.definition.name
-        guard let cutoff = ProjectionDecision.cutoff(of: engine.instances, watermarks: watermarks) else { return nil }
+        let name = plan.definition.name
+        guard let cutoff = ProjectionDecision.cutoff(of: plan.instances, watermarks: watermarks) else { return nil }
         let state = try await store.projection(name)
-        let replicaBase = await replica.baseLSN(of: engine.instances)
+        let replicaBase = await engine.oldestLSN(of: plan.instances)
         let decision = ProjectionDecision.next(
-            name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
+            name: name, state: state, definitionHash: plan.definitionHash, captures: plan.instances,
             cutoff: cutoff.lsn,
-            completeFrom: ProjectionDecision.completeFrom(of: engine.instances, watermarks: watermarks),
+            completeFrom: ProjectionDecision.completeFrom(of: plan.instances, watermarks: watermarks),
             replicaBase: replicaBase,
-            furthest: ProjectionDecision.furthest(of: engine.instances, watermarks: watermarks))
+            furthest: ProjectionDecision.furthest(of: plan.instances, watermarks: watermarks))
 
         switch decision {
         case .idle:
@@ -94,7 +108,7 @@ public struct ProjectionWorker: Sendable {
             return nil
         case .wait(let lsn):
             let reason = ProjectionWait.reason(
-                name: name, state: state, definitionHash: engine.definitionHash, captures: engine.instances,
+                name: name, state: state, definitionHash: plan.definitionHash, captures: plan.instances,
                 watermarks: watermarks, replicaBase: replicaBase)
             logger.debug(
                 "waiting for the cutoff to reach what can be shown",
@@ -103,17 +117,16 @@ public struct ProjectionWorker: Sendable {
         case .stop(let error):
             throw error
         case .advance(let from, let to):
-            await pin(at: from)
-            try await replica.takeIn(engine.instances, upTo: to)
+            await retain(from: from)
+            try await engine.load(plan.instances, upTo: to)
             let rows: Int
             do {
                 rows = try await advance(from: from, to: to, asOfTime: cutoff.commitTime)
-            } catch let error as StepTooLarge {
+            } catch ComputeEngineError.stepTooLarge(let error) {
                 logger.warning("a step takes more memory than there is", metadata: ["error": "\(error)"])
                 return try await build(asOf: to, asOfTime: cutoff.commitTime, replacing: state, because: .stepTooLarge)
             }
-            await pin(at: to)
-            try await replica.foldIfDue()
+            try await release(before: to)
             return Step(asOf: to, asOfTime: cutoff.commitTime, rows: rows)
         case .build(let asOf, let reason):
             return try await build(asOf: asOf, asOfTime: cutoff.commitTime, replacing: state, because: reason)
@@ -121,8 +134,8 @@ public struct ProjectionWorker: Sendable {
     }
 
     private func advance(from: LSN, to: LSN, asOfTime: Timestamp?) async throws -> Int {
-        try await BlockChannel.pipe { [engine] in
-            try await engine.changes(from: from, to: to, to: $0)
+        try await BlockChannel.pipe { [projection] in
+            try await projection.changes(from: from, to: to, to: $0)
         } to: { changes in
             try await store.commit(commit(from: from, to: to, asOfTime: asOfTime), changes: changes)
         }
@@ -133,25 +146,25 @@ public struct ProjectionWorker: Sendable {
         because reason: ProjectionDecision.BuildReason
     ) async throws -> Step {
         logger.info("building in full", metadata: ["because": "\(reason.rawValue)", "as_of_lsn": "\(asOf)"])
-        await pin(at: asOf)
-        try await replica.takeIn(engine.instances, upTo: asOf)
+        await retain(from: asOf)
+        try await engine.load(plan.instances, upTo: asOf)
         let rows = try await build(asOf: asOf, asOfTime: asOfTime, replacing: state)
-        try await replica.foldIfDue()
+        try await release(before: asOf)
         return Step(asOf: asOf, asOfTime: asOfTime, rows: rows, buildReason: reason)
     }
 
     private func commit(from: LSN, to: LSN, asOfTime: Timestamp?) -> ProjectionCommit {
         ProjectionCommit(
-            table: engine.table, from: from, to: to, asOfTime: asOfTime, captures: engine.instances.sorted(),
-            definitionHash: engine.definitionHash)
+            table: plan.table, from: from, to: to, asOfTime: asOfTime, captures: plan.instances.sorted(),
+            definitionHash: plan.definitionHash)
     }
 
     private func build(asOf: LSN, asOfTime: Timestamp?, replacing state: ProjectionState?) async throws -> Int {
         let build = ProjectionBuild(
-            table: engine.table, replacing: state, asOf: asOf, asOfTime: asOfTime,
-            captures: engine.instances.sorted(), definitionHash: engine.definitionHash)
-        return try await BlockChannel.pipe { [engine] in
-            try await engine.rows(asOf: asOf, to: $0)
+            table: plan.table, replacing: state, asOf: asOf, asOfTime: asOfTime,
+            captures: plan.instances.sorted(), definitionHash: plan.definitionHash)
+        return try await BlockChannel.pipe { [projection] in
+            try await projection.rows(asOf: asOf, to: $0)
         } to: { rows in
             try await store.build(build, rows: rows)
         }

@@ -70,11 +70,9 @@ struct DemoCommand: AsyncParsableCommand {
         let databases = try await Databases(settings, logger: settings.logger)
 
         let monitor = DemoMonitor(projections: settings.enabledProjections.map(\.definition.name))
-        let pipeline = Pipeline(
-            source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,
-            options: settings.pipelineOptions,
-            logger: LoggerFactory(level: .warning, format: .text).logger("tidemark"),
-            observe: { monitor.observed($0) })
+        let pipeline = databases.pipeline(
+            settings, logger: LoggerFactory(level: .warning, format: .text).logger("tidemark")
+        ) { monitor.observed($0) }
         let running = Task {
             // A pipeline that cannot work ends the load, and the wait for it.
             defer {

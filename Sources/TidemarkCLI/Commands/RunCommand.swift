@@ -40,9 +40,7 @@ struct RunCommand: AsyncParsableCommand {
             let databases = try await Backoff.patiently(logger: logger) {
                 try await Databases(settings, logger: logger)
             }
-            return Pipeline(
-                source: databases.source, store: databases.serving, definitions: settings.enabledDefinitions,
-                options: settings.pipelineOptions, logger: logger, observe: { progress.observe($0) })
+            return databases.pipeline(settings, logger: logger) { progress.observe($0) }
         }
         let group = ServiceGroup(
             configuration: .init(

@@ -44,7 +44,7 @@ struct VerifyReport {
         let loggers = LoggerFactory(level: settings.logLevel, format: settings.logFormat)
         let verifier = try await Verifier(
             source: databases.source, store: databases.serving, sourceName: settings.sourceName,
-            memoryLimit: settings.memory.duckDBLimit, logger: loggers.logger("tidemark"))
+            engine: databases.passingEngine(settings, logger: loggers.logger("tidemark")))
         let projections = try await verifier.projections(definitions)
         findings = projections + (withSources ? try await verifier.sources() : [])
     }

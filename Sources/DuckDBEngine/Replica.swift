@@ -1,7 +1,8 @@
 import Blocking
-public import DuckDB
-public import Foundation
-public import Logging
+package import DuckDB
+import Foundation
+import Logging
+package import Tidemark
 
 /// The local DuckDB copy of the captured tables: a cache, always rebuildable from staging.
 ///
@@ -15,21 +16,20 @@ public import Logging
 /// every projection has passed.
 ///
 /// All of it is in one DuckDB file; every change to it is one transaction, and positions are part of it.
-public actor Replica {
+package actor Replica {
     /// The log folds into the base when it holds more changes than this: enough that the scan of the base
     /// which a fold needs is rare, few enough that reading the log costs a cycle some milliseconds.
-    public static let foldThreshold = 10_000
+    package static let foldThreshold = 10_000
     /// A projection that has stopped advancing keeps the log from folding until it holds this many changes.
     /// Then the others go on without it, and it is built in full when it recovers.
-    public static let stalledThreshold = 2_000_000
+    package static let stalledThreshold = 2_000_000
 
     /// 32 MiB: the log folds as well when it holds more than this, of rows so wide that there are not so many.
     private static let foldBytes = 32 << 20
 
-    /// The captures by instance name.
-    public let captures: [String: Capture]
+    package nonisolated let captures: [Capture]
     /// Those whose tables cannot be made, with what DuckDB says; they are not among `captures`.
-    public let refused: [RefusedCapture]
+    package nonisolated let refused: [RefusedCapture]
 
     /// When a log is folded into its base.
     package struct FoldLimits: Sendable {
@@ -49,26 +49,10 @@ public actor Replica {
     private let store: any ServingStore
     private let logger: Logger
     private let foldLimits: FoldLimits
-    private var positions: [String: Position] = [:]
+    private var positions: [String: ReplicaFile.Position] = [:]
     private var pins: [String: Pin] = [:]
     /// The last piece of serial work; the next one waits for it.
     private var tail: Task<Void, Never>?
-
-    private struct Position {
-        var base: LSN
-        var loaded: LSN
-        var logRows: Int
-        /// Bytes in the log, of what was loaded since the file was opened.
-        var logBytes = 0
-        /// The last place in the log.
-        var lastOrdinal: Int64
-    }
-
-    /// What the file holds once it fits the captures.
-    private struct Contents {
-        var positions: [String: Position] = [:]
-        var refused: [RefusedCapture] = []
-    }
 
     /// How far a projection has come: the log after it must stay.
     private struct Pin {
@@ -80,41 +64,27 @@ public actor Replica {
     /// another serving database.
     ///
     /// - Parameters:
-    ///   - directory: the state directory; `nil` keeps the replica in memory.
-    ///   - memoryLimit: DuckDB's `memory_limit`, e.g. `1GB`; beyond it DuckDB spills to the directory.
     ///   - store: where staged changes come from.
     ///   - watermarks: how far staging goes, by capture instance.
     ///   - epoch: counts the histories of the source; a replica of an earlier one is made anew.
     /// - Throws: `TidemarkError.unavailable` when another process uses the directory.
-    public init(
-        directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
+    init(
+        _ options: DuckDBComputeEngine.Options, captures: [Capture], store: any ServingStore,
         watermarks: [String: Watermark], epoch: Int, logger: Logger
     ) async throws {
-        try await self.init(
-            directory: directory, memoryLimit: memoryLimit, captures: captures, store: store, watermarks: watermarks,
-            epoch: epoch, foldLimits: FoldLimits(), logger: logger)
-    }
-
-    /// The same with limits of its own, for tests that fold after a few changes.
-    package init(
-        directory: URL?, memoryLimit: String, captures: [Capture], store: any ServingStore,
-        watermarks: [String: Watermark], epoch: Int = 0, foldLimits: FoldLimits, logger: Logger
-    ) async throws {
-        self.foldLimits = foldLimits
+        foldLimits = options.foldLimits
         self.store = store
         self.logger = logger
         let origin = "\(try await store.servingID()) \(epoch)"
-        let contents: Contents
+        let contents: ReplicaFile.Contents
         (database, contents) = try await ThreadExecutor(name: "replica.open").run {
-            try Self.open(directory: directory, memoryLimit: memoryLimit, logger: logger) { database in
-                try Self.reconcile(database, captures: captures, origin: origin)
+            try ReplicaFile.open(options, logger: logger) { database in
+                try ReplicaFile.reconcile(database, captures: captures, origin: origin)
             }
         }
         positions = contents.positions
         refused = contents.refused
-        self.captures = Dictionary(
-            captures.filter { contents.positions[$0.instance] != nil }.map { ($0.instance, $0) },
-            uniquingKeysWith: { first, _ in first })
+        self.captures = captures.filter { contents.positions[$0.instance] != nil }
         session = try await Session(database: database, name: "replica")
 
         // A replica that is ahead of staging was made from a serving database that has since been set back.
@@ -127,28 +97,30 @@ public actor Replica {
         }
     }
 
+    private func capture(_ instance: String) -> Capture? { captures.first { $0.instance == instance } }
+
     /// A connection of its own for a projection worker.
-    public func makeSession(name: String) async throws -> Session {
+    package func makeSession(name: String) async throws -> Session {
         try await Session(database: database, name: name)
     }
 
     /// The oldest LSN at which the state of all of `instances` can still be shown.
-    public func baseLSN(of instances: some Sequence<String>) -> LSN {
+    package func baseLSN(of instances: some Sequence<String>) -> LSN {
         instances.compactMap { positions[$0]?.base }.max() ?? .zero
     }
 
     /// Loads staged changes of `instances` up to `lsn`. What is already there is not read again.
-    public func takeIn(_ instances: some Sequence<String> & Sendable, upTo lsn: LSN) async throws {
-        let wanted = instances.compactMap { captures[$0] }
+    package func load(_ instances: some Sequence<String> & Sendable, upTo lsn: LSN) async throws {
+        let wanted = instances.compactMap(capture)
         try await serially { try await self.load(wanted, through: lsn) }
     }
 
     /// Says that `projection` needs the state of `instances` at `checkpoint` and later.
-    public func pin(_ projection: String, captures instances: Set<String>, at checkpoint: LSN) {
+    package func pin(_ projection: String, captures instances: Set<String>, at checkpoint: LSN) {
         pins[projection] = Pin(captures: instances, checkpoint: checkpoint)
     }
 
-    /// Empties the tables of `instances`, which the next `takeIn` loads from staging again.
+    /// Empties the tables of `instances`, which the next `load` reads from staging again.
     ///
     /// An evaluation that needs them meanwhile finds that out and starts over as well.
     func startOver(_ instances: some Sequence<String> & Sendable) async throws {
@@ -156,10 +128,10 @@ public actor Replica {
     }
 
     /// Folds the logs that have grown past the threshold as far as the pins allow.
-    public func foldIfDue() async throws {
+    package func foldIfDue() async throws {
         for (instance, position) in positions
         where position.logRows > foldLimits.threshold || position.logBytes > Self.foldBytes {
-            guard let capture = captures[instance] else { continue }
+            guard let capture = capture(instance) else { continue }
             var holders = pins.filter { $0.value.captures.contains(instance) }
             if position.logRows > foldLimits.stalled,
                 let slowest = holders.min(by: { $0.value.checkpoint < $1.value.checkpoint }),
@@ -181,7 +153,7 @@ public actor Replica {
     /// What one capture has to load.
     private struct Load: Sendable {
         let capture: Capture
-        let position: Position
+        let position: ReplicaFile.Position
         let window: LSNWindow
         let reader: any BlockReader<ChangeBatch>
     }
@@ -296,11 +268,11 @@ public actor Replica {
     /// Empties the tables of `instances`, to be loaded from staging again.
     private func reset(_ instances: [String]) async throws {
         for instance in instances {
-            guard let capture = captures[instance] else { continue }
+            guard let capture = capture(instance) else { continue }
             try await session.run { connection in
                 try connection.transaction { try connection.execute(ReplicaTables(capture).create) }
             }
-            positions[instance] = Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
+            positions[instance] = .empty
         }
     }
 
@@ -318,128 +290,5 @@ public actor Replica {
         } onCancel: {
             task.cancel()
         }
-    }
-
-    // MARK: Opening
-
-    /// Opens the file, or makes it anew when it, or what `reconcile` finds in it, is damaged.
-    private static func open<Contents>(
-        directory: URL?, memoryLimit: String, logger: Logger, _ reconcile: (Database) throws -> Contents
-    ) throws -> (Database, Contents) {
-        func open(_ path: String?, _ options: [String: String]) throws -> (Database, Contents) {
-            let database = try Database(path: path, options: options)
-            return (database, try reconcile(database))
-        }
-        // One core is left to ingest, the serving database and the other projections: steps are short and many, and
-        // on few cores they wait for each other's threads longer than they gain from them.
-        let threads = max(1, ProcessInfo.processInfo.activeProcessorCount - 1)
-        var options = ["memory_limit": memoryLimit, "threads": "\(threads)"]
-        guard let directory else {
-            // Made only when DuckDB has to spill, and removed by it.
-            options["temp_directory"] =
-                FileManager.default.temporaryDirectory
-                .appending(path: "tidemark-spill-\(ProcessInfo.processInfo.processIdentifier)").path
-            return try open(nil, options)
-        }
-        do {
-            try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        } catch {
-            throw TidemarkError.unavailable(
-                "the state directory \(directory.path) cannot be made: \(FileFailure.reason(error))")
-        }
-        options["temp_directory"] = directory.appending(path: "spill").path
-        let file = directory.appending(path: "state.duckdb")
-        do {
-            return try open(file.path, options)
-        } catch let error as DuckDBError {
-            // The words of DuckDB's LocalFileSystem; a damaged file is about its "blocks".
-            if "\(error)".contains("Could not set lock on file") {
-                throw TidemarkError.unavailable(
-                    """
-                    the state directory \(directory.path) is in use by another process; stop it, or set STATE_DIR to \
-                    another folder
-                    """)
-            }
-            if error.kind == .invalidInput { throw error }
-            // Whatever else is wrong, the file may be sound, and what it holds may have taken hours to load.
-            guard error.meansDamage else {
-                throw TidemarkError.unavailable(
-                    """
-                    the replica \(file.path) cannot be used: \(error). It is a copy of what is staged: if nothing else \
-                    helps, remove the folder, and start again
-                    """)
-            }
-            logger.warning(
-                "the replica cannot be read and is rebuilt from staging",
-                metadata: ["file": "\(file.path)", "error": "\(error)"])
-            for path in [file.path, file.path + ".wal"] where FileManager.default.fileExists(atPath: path) {
-                try FileManager.default.removeItem(atPath: path)
-            }
-            return try open(file.path, options)
-        }
-    }
-
-    /// Makes the tables fit `captures` and returns where each stands. A capture whose columns changed, and
-    /// all of them under another serving database, start empty.
-    ///
-    /// - Throws: `DuckDBError` about the file as a whole. What DuckDB says against one capture's tables concerns that
-    ///   capture alone.
-    private static func reconcile(_ database: Database, captures: [Capture], origin: String) throws -> Contents {
-        let connection = try database.connect()
-        defer { connection.close() }
-        try connection.transaction {
-            try connection.execute(
-                """
-                CREATE SCHEMA IF NOT EXISTS replica;
-                CREATE TABLE IF NOT EXISTS replica.origin (serving_id VARCHAR NOT NULL);
-                CREATE TABLE IF NOT EXISTS replica.positions (
-                    capture_instance VARCHAR NOT NULL, layout VARCHAR NOT NULL,
-                    base_lsn BLOB NOT NULL, loaded_lsn BLOB NOT NULL
-                );
-                """)
-            let origins = try connection.query("SELECT serving_id FROM replica.origin").rows()
-            if origins != [[.string(origin)]] {
-                try connection.execute(
-                    """
-                    DELETE FROM replica.positions;
-                    DELETE FROM replica.origin;
-                    INSERT INTO replica.origin VALUES (\(SQLText.literal(origin)));
-                    """)
-            }
-        }
-        var contents = Contents()
-        for capture in captures {
-            do {
-                contents.positions[capture.instance] = try connection.transaction {
-                    try position(of: capture, connection)
-                }
-            } catch let error as DuckDBError where error.concernsStatement {
-                contents.refused.append(
-                    RefusedCapture(
-                        instance: capture.instance, table: capture.table,
-                        reason: .schema("DuckDB cannot hold table \(capture.table): \(error)")))
-            }
-        }
-        return contents
-    }
-
-    /// Where a capture's tables stand, which are made when they are missing or have another layout.
-    private static func position(of capture: Capture, _ connection: Connection) throws -> Position {
-        let tables = ReplicaTables(capture)
-        let known = try connection.query(
-            "SELECT base_lsn, loaded_lsn FROM replica.positions WHERE capture_instance = ? AND layout = ?",
-            [.string(capture.instance), .string(tables.layout)]
-        ).rows().first
-        guard let known, case .blob(let base) = known[0], case .blob(let loaded) = known[1],
-            let base = LSN(bytes: base), let loaded = LSN(bytes: loaded)
-        else {
-            try connection.execute(tables.create)
-            return Position(base: .zero, loaded: .zero, logRows: 0, lastOrdinal: 0)
-        }
-        let log = try connection.query(
-            "SELECT count(*), coalesce(max(\(ReservedName.order)), 0) FROM \(tables.log.qualified)"
-        ).rows()[0]
-        return Position(
-            base: base, loaded: loaded, logRows: Int(log[0].int64 ?? 0), lastOrdinal: log[1].int64 ?? 0)
     }
 }

@@ -1,4 +1,5 @@
 import DuckDB
+import Tidemark
 
 /// The steps of one evaluation, on a connection in a transaction that will be rolled back.
 ///
@@ -135,7 +136,7 @@ struct Evaluation: Sendable {
 
     /// How many changes of each input's log lie up to `from`, and between `from` and `to`.
     ///
-    /// - Throws: `ReplicaMoved` unless this transaction's version of the replica can show every input from `from` to
+    /// - Throws: `ComputeEngineError.moved` unless this transaction's version of the replica can show every input from `from` to
     ///   `to`. Pins keep it so; this is what makes sure, whatever another worker folds between a decision and its pin,
     ///   or starts over between loading and this.
     private func logRows(_ connection: Connection, from: LSN, to: LSN) throws -> [(before: Int64, between: Int64)] {
@@ -152,7 +153,7 @@ struct Evaluation: Sendable {
         }
         let rows = try connection.query(([moved] + counts).joined(separator: " UNION ALL ") + " ORDER BY 1").rows()
         guard rows.first?[1] == .int(0) else {
-            throw ReplicaMoved(projection: definition.name, from: from, to: to)
+            throw ComputeEngineError.moved(projection: definition.name, from: from, to: to)
         }
         return rows.dropFirst().map { ($0[1].int64 ?? 0, $0[2].int64 ?? 0) }
     }
@@ -212,7 +213,7 @@ struct Evaluation: Sendable {
         _ connection: Connection, table: ProjectionTable, sql: String, old: [View], new: [View]
     ) throws {
         let key = table.keyColumns.map {
-            "CAST(\(SQLText.identifier($0.name)) AS \($0.type)) AS \(SQLText.identifier($0.name))"
+            "CAST(\(SQLText.identifier($0.name)) AS \($0.type.duckDBName)) AS \(SQLText.identifier($0.name))"
         }.joined(separator: ", ")
         // Two statements: as two branches of one UNION they take several times as long to plan and to run.
         // No row has a NULL in its key, so none is affected under such a key.
@@ -293,7 +294,7 @@ struct Evaluation: Sendable {
                 let to = row[3].string
             else { continue }
             let column = table.keyColumns[index]
-            let cast = { (text: String) in "CAST(\(SQLText.literal(text)) AS \(column.type))" }
+            let cast = { (text: String) in "CAST(\(SQLText.literal(text)) AS \(column.type.duckDBName))" }
             if let last, last.column == index, last.piece + 1 == piece, let open = ranges[column.name]?.indices.last {
                 ranges[column.name]?[open].to = cast(to)
             } else {
@@ -329,7 +330,7 @@ struct Evaluation: Sendable {
             let state = input.tables.state(overlay: view.overlay, columns: input.columns)
             tables.append("\(name) AS NOT MATERIALIZED (\(state))")
             guard withChanged else { continue }
-            let changed = SQLText.identifier(Self.changedName(input.capture.table))
+            let changed = SQLText.identifier(input.changedName)
             let rows = view.changed.map { "FROM \($0)" } ?? "FROM \(input.tables.base.qualified) WHERE false"
             tables.append("\(changed) AS NOT MATERIALIZED (SELECT \(SQLText.list(input.columns)) \(rows))")
         }
@@ -342,24 +343,10 @@ struct Evaluation: Sendable {
         SQLText.temporary("\(role)_\(input.capture.table)")
     }
 
-    /// What `affected.sql` calls the rows of a table that changed.
-    static func changedName(_ table: String) -> String { "changed_\(table)" }
-
     private func macro(_ key: String) -> String { SQLText.identifier("affected_\(key)") }
 
     private func failure(_ reason: String) -> TidemarkError {
         .projection(name: definition.name, reason: reason)
-    }
-}
-
-/// The replica cannot show a state that was asked of it, or not any more.
-struct ReplicaMoved: Error, CustomStringConvertible {
-    let projection: String
-    let from: LSN
-    let to: LSN
-
-    var description: String {
-        "projection \(projection): the replica does not hold the states from \(from) to \(to); the next step tries again"
     }
 }
 

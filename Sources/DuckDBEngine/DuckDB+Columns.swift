@@ -1,4 +1,5 @@
 import DuckDB
+import Tidemark
 
 // Columns go to DuckDB's vectors and back as blocks of memory: both sides lay values out alike.
 
@@ -21,6 +22,27 @@ extension LogicalType {
         case .timestamp: .timestamp
         case .timestampTZ: .timestampTZ
         case .uuid: .uuid
+        }
+    }
+
+    /// The type's name in DuckDB's SQL. Part of the replica's layout: under another name its tables start empty.
+    var duckDBName: String {
+        switch self {
+        case .bool: "BOOLEAN"
+        case .uint8: "UTINYINT"
+        case .int16: "SMALLINT"
+        case .int32: "INTEGER"
+        case .int64: "BIGINT"
+        case .float: "FLOAT"
+        case .double: "DOUBLE"
+        case .decimal(let precision, let scale): "DECIMAL(\(precision),\(scale))"
+        case .string: "VARCHAR"
+        case .binary: "BLOB"
+        case .date: "DATE"
+        case .time: "TIME"
+        case .timestamp: "TIMESTAMP"
+        case .timestampTZ: "TIMESTAMPTZ"
+        case .uuid: "UUID"
         }
     }
 

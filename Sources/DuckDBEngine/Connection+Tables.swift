@@ -1,4 +1,5 @@
 import DuckDB
+import Tidemark
 
 extension Connection {
     /// Runs `body` in a transaction that is rolled back in any case, which drops the temporary tables it made.
@@ -34,7 +35,7 @@ extension Connection {
 
     /// Makes a temporary table and fills it with what `reader` hands out.
     func createTable(_ table: String, columns: [Column], filledFrom reader: any BlockReader<RowBatch>) throws {
-        let definitions = columns.map { "\(SQLText.identifier($0.name)) \($0.type)" }
+        let definitions = columns.map { "\(SQLText.identifier($0.name)) \($0.type.duckDBName)" }
         try execute("CREATE TEMP TABLE \(SQLText.temporary(table)) (\(definitions.joined(separator: ", ")))")
         let appender = try appender(catalog: "temp", table: table)
         let chunk = appender.makeChunk()

@@ -1,3 +1,5 @@
+import Tidemark
+
 /// How a replica's base takes the changes of its log in.
 enum FoldMethod: Equatable {
     /// Row by row. DuckDB keeps what an UPDATE writes in memory until it is committed, where `memory_limit` ends it.
@@ -46,18 +48,20 @@ struct ReplicaTables {
 
     /// What the tables' shape follows from; another layout makes them start empty.
     var layout: String {
-        let columns = capture.columns.map { "\($0.name) \($0.type)" }.joined(separator: ", ")
+        let columns = capture.columns.map { "\($0.name) \($0.type.duckDBName)" }.joined(separator: ", ")
         return "2: \(columns); key \(capture.key.joined(separator: ", "))"
     }
 
     private var baseColumns: String {
-        let columns = capture.columns.map { "\(SQLText.identifier($0.name)) \($0.type)" }.joined(separator: ", ")
+        let columns = capture.columns.map { "\(SQLText.identifier($0.name)) \($0.type.duckDBName)" }.joined(
+            separator: ", ")
         return "\(columns), __lsn BLOB NOT NULL"
     }
 
     /// Makes both tables empty, and the position zero.
     var create: String {
-        let columns = capture.columns.map { "\(SQLText.identifier($0.name)) \($0.type)" }.joined(separator: ", ")
+        let columns = capture.columns.map { "\(SQLText.identifier($0.name)) \($0.type.duckDBName)" }.joined(
+            separator: ", ")
         let instance = SQLText.literal(capture.instance)
         return """
             DROP TABLE IF EXISTS \(base.qualified);
