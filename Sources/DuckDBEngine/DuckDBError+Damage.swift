@@ -21,9 +21,11 @@ extension DuckDBError {
         }
     }
 
-    /// The words of DuckDB's `SingleFileBlockManager` and `FileHandle` about a file they cannot make sense of.
+    /// The words of DuckDB's `SingleFileBlockManager`, `FileHandle` and `WriteAheadLog` about a file they cannot make sense
+    /// of. A log of another checkpoint than the file's is what a process leaves that ends at the end of a checkpoint.
     private static let damagePhrases = [
         "is not a valid DuckDB database file", "Could not read enough bytes", "version number", "Corrupt",
+        "This WAL was created for",
     ]
 
     /// Whether this is about what a statement says, which another one need not share.

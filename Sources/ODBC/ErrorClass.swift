@@ -19,13 +19,7 @@ extension ErrorClass {
     ///
     /// A number that SQL Server documents as transient decides: after "cannot open database" (4060), say, it adds
     /// "login failed" (18456). Then a refusal. Else one transient record is enough, or the first that says something.
-    ///
-    /// A failure without a record is nobody's verdict on the statement: FreeTDS leaves some lost connections so.
     public init(_ records: [Diagnostic]) {
-        guard !records.isEmpty else {
-            self = .transient
-            return
-        }
         // FreeTDS gives some ends of a connection the SQLSTATE of a warning.
         var errors = records.filter { !$0.isWarning || $0.tellsFreeTDSLoss }
         // It adds 08001 to every login that fails, whatever the reason the server gave.

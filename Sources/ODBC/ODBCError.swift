@@ -41,6 +41,8 @@ public enum ODBCError: Error, Hashable, Sendable {
     /// What a caller can do about it.
     public var errorClass: ErrorClass {
         switch self {
+        // Nobody's verdict on the statement: FreeTDS leaves some connections so that are lost.
+        case .statement(_, let records) where records.isEmpty: .transient
         case .connect, .statement, .rows: ErrorClass(records)
         case .cancelled: .cancelled
         case .givenUp: .transient

@@ -24,9 +24,10 @@ struct ErrorClassTests {
         #expect(ErrorClass([Self.record(state, 0)]) == expected)
     }
 
-    @Test("a failure for which the driver gives no reason is one to try again")
+    @Test("a statement that fails for no reason the driver gives is one to try again; a connection is not")
     func noReason() {
-        #expect(ErrorClass([]) == .transient)
+        #expect(ODBCError.statement(sql: "SELECT 1", records: []).errorClass == .transient)
+        #expect(ODBCError.connect(target: "x", records: []).errorClass == .permanent)
     }
 
     private static let microsoft = "[Microsoft][ODBC Driver 18 for SQL Server]"

@@ -1,5 +1,6 @@
 import Embedded
 import Foundation
+import Synchronization
 import Testing
 import Tidemark
 
@@ -47,6 +48,28 @@ struct FailureTests {
             #expect(try await bench.serving.projection("orders_latest")?.asOfLSN == before)
             #expect(try bench.status(projection: "orders_latest") == ["OK", nil])
         }
+    }
+
+    @Test("a serving database that goes away is told of though nothing changes in the source")
+    func servingIsAway() async throws {
+        let bench = try await Bench()
+        let store = InterceptingStore(bench.serving)
+        bench.store = store
+        let hasFailed = Mutex(false)
+        let observe: @Sendable (PipelineEvent) -> Void = { event in
+            if case .projectionFailed = event { hasFailed.withLock { $0 = true } }
+        }
+        func life() async throws {
+            try bench.write(Self.order(1))
+            try await eventually("the order arrives") {
+                try bench.rows("SELECT 1 FROM ctl_projection_metadata WHERE status = 'OK'").count == 1
+            }
+            store.isAway.withLock { $0 = true }
+            try await eventually("the projection says so") { hasFailed.withLock { $0 } }
+            store.isAway.withLock { $0 = false }
+            try await eventually("it is well again") { try bench.status(projection: "orders_latest") == ["OK", nil] }
+        }
+        try await bench.running([Bench.shipped("orders_latest")], observe: observe, life)
     }
 
     @Test("a capture that the source refuses is shown as failed, and the others go on")

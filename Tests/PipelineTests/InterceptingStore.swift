@@ -11,6 +11,8 @@ final class InterceptingStore: ServingStore {
     /// After an ingest was committed, before its answer.
     let afterIngest: @Sendable () async throws -> Void
     let leaseRequests = Mutex(0)
+    /// Whether the database is away: whoever asks for watermarks or projections learns so.
+    let isAway = Mutex(false)
     let stagedReads = Mutex<[LSNWindow]>([])
 
     init(
@@ -55,7 +57,14 @@ final class InterceptingStore: ServingStore {
         try await base.stageSnapshot(of: capture, source: source, after: watermark, from: changes)
     }
 
-    func watermarks(source: String) async throws -> [String: Watermark] { try await base.watermarks(source: source) }
+    func watermarks(source: String) async throws -> [String: Watermark] {
+        try requirePresence()
+        return try await base.watermarks(source: source)
+    }
+
+    private func requirePresence() throws {
+        if isAway.withLock({ $0 }) { throw TidemarkError.transient("the serving database is away") }
+    }
 
     func ingest(
         _ capture: Capture, source: String, window: LSNWindow, commitTime: Timestamp?, snapshot: StagedSnapshot?,
@@ -82,7 +91,10 @@ final class InterceptingStore: ServingStore {
         return try await base.staged(capture, in: window, limits: limits)
     }
 
-    func projection(_ name: String) async throws -> ProjectionState? { try await base.projection(name) }
+    func projection(_ name: String) async throws -> ProjectionState? {
+        try requirePresence()
+        return try await base.projection(name)
+    }
     func projections() async throws -> [String: ProjectionState] { try await base.projections() }
 
     func commit(_ commit: ProjectionCommit, changes: any BlockReader<ProjectionChange>) async throws -> Int {

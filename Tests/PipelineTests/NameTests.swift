@@ -177,6 +177,7 @@ struct NameTests {
             "IO Error: Could not read enough bytes from file \"a\": attempted to read 3192 bytes from location 5000",
             "IO Error: Trying to read a database file with version number 99, but we can only read versions up to 68.",
             "IO Error: Failure while replaying WAL file \"a.wal\": WAL does not match database file.",
+            "IO Error: This WAL was created for this database file, but the WAL checkpoint iteration does not match the file",
         ] {
             #expect(open(.io, message))
         }

@@ -118,8 +118,9 @@ extension Pipeline {
         } catch let error as TidemarkError where error.isConflict {
             throw error
         } catch {
-            // What keeps the serving database from answering is the other loops' to tell.
+            // What keeps the serving database from answering is the other loops' to tell, which look now.
             try Task.checkCancellation()
+            watermarks.update { _ in }
             logger.debug("requests could not be looked for", metadata: ["error": "\(error)"])
         }
     }
