@@ -274,6 +274,21 @@ public enum ComputeEngineContract {
             try await staged.engine.load(instances, upTo: staged.end)
             #expect(try await rows(of: projection, asOf: staged.end) == before)
         },
+        Clause("after it was closed it takes no calls, and another engine shows the same") { fixture in
+            let staged = try await Staged(fixture, seed: 12, transactions: 10)
+            try await staged.load()
+            let projection = try await staged.engine.prepare(latest, refused: [])
+            await staged.engine.close()
+            await staged.engine.close()
+            await #expect(throws: (any Error).self) { try await rows(of: projection, asOf: staged.end) }
+            await #expect(throws: (any Error).self) { _ = try await staged.engine.prepare(latest, refused: []) }
+            let next = try await fixture.engine(
+                captures: staged.captures, watermarks: try await fixture.store.watermarks(source: source))
+            try await next.load(projection.plan.instances, upTo: staged.end)
+            let again = try await next.prepare(latest, refused: [])
+            let shop = staged.states[staged.states.count - 1].shop
+            #expect(try await rows(of: again, asOf: staged.end) == expected(latest, shop))
+        },
         Clause("a table that is the result has no difference from it, and a wrong one has") { fixture in
             let staged = try await Staged(fixture, seed: 8)
             try await staged.load()

@@ -82,6 +82,8 @@ public struct DuckDBComputeEngine: ComputeEngine {
         try await tellingDamage { try await replica.startOver(instances) }
     }
 
+    public func close() async { await replica.close() }
+
     public func comparison(of capture: Capture, with rows: any BlockReader<RowBatch>) async throws
         -> any TableComparison
     {

@@ -22,7 +22,7 @@ extension DuckDBError {
     }
 
     /// The words of DuckDB's `SingleFileBlockManager`, `FileHandle` and `WriteAheadLog` about a file they cannot make sense
-    /// of. A log of another checkpoint than the file's is what a process leaves that ends at the end of a checkpoint.
+    /// of. The last are about a log of another checkpoint than the file's.
     private static let damagePhrases = [
         "is not a valid DuckDB database file", "Could not read enough bytes", "version number", "Corrupt",
         "This WAL was created for",

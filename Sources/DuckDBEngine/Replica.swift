@@ -44,7 +44,9 @@ package actor Replica {
         }
     }
 
-    private let database: Database
+    /// `nil` once it is closed.
+    private var database: Database?
+    private var sessions: [WeakSession] = []
     private let session: Session
     private let store: any ServingStore
     private let logger: Logger
@@ -77,15 +79,17 @@ package actor Replica {
         self.logger = logger
         let origin = "\(try await store.servingID()) \(epoch)"
         let contents: ReplicaFile.Contents
-        (database, contents) = try await ThreadExecutor(name: "replica.open").run {
+        let opened: Database
+        (opened, contents) = try await ThreadExecutor(name: "replica.open").run {
             try ReplicaFile.open(options, logger: logger) { database in
                 try ReplicaFile.reconcile(database, captures: captures, origin: origin)
             }
         }
+        database = opened
         positions = contents.positions
         refused = contents.refused
         self.captures = captures.filter { contents.positions[$0.instance] != nil }
-        session = try await Session(database: database, name: "replica")
+        session = try await Session(database: opened, name: "replica")
 
         // A replica that is ahead of staging was made from a serving database that has since been set back.
         let stale = positions.filter { $0.value.loaded > watermarks[$0.key]?.lastIngestedLSN ?? .zero }.keys.sorted()
@@ -101,7 +105,33 @@ package actor Replica {
 
     /// A connection of its own for a projection worker.
     package func makeSession(name: String) async throws -> Session {
-        try await Session(database: database, name: name)
+        guard let database else { throw DuckDBError.closed("replica") }
+        let session = try await Session(database: database, name: name)
+        sessions.removeAll { $0.session == nil }
+        sessions.append(WeakSession(session: session))
+        return session
+    }
+
+    private struct WeakSession {
+        weak var session: Session?
+    }
+
+    /// Closes every connection, and waits for the file to be closed: DuckDB would open it once more in this process, and
+    /// both would write it.
+    package func close() async {
+        await tail?.value
+        for open in sessions { await open.session?.close() }
+        await session.close()
+        weak let closing = database
+        database = nil
+        // The connections of sessions that were dropped are closed on their own threads. Whoever ends the pipeline waits
+        // for this, so it has a bound, of a checkpoint that takes long.
+        let deadline = ContinuousClock.now + .seconds(10)
+        // A task of its own, which the caller's cancellation leaves alone.
+        let waiting = Task {
+            while closing != nil, ContinuousClock.now < deadline { try await Task.sleep(for: .milliseconds(2)) }
+        }
+        _ = await waiting.result
     }
 
     /// The oldest LSN at which the state of all of `instances` can still be shown.

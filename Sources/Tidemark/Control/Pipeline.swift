@@ -127,6 +127,17 @@ public final class Pipeline: Sendable {
         // Before the source's upkeep may purge anything that has not been read.
         try await patiently { try await self.acknowledge(prepared, watermarks.value) }
         let engine = try await patiently { try await self.openEngine(prepared, watermarks.value, epoch) }
+        do {
+            try await follow(watermarks, on: engine)
+        } catch {
+            await engine.close()
+            throw error
+        }
+        await engine.close()
+    }
+
+    /// Runs the loops of one history on its engine.
+    func follow(_ watermarks: Watch<[String: Watermark]>, on engine: any ComputeEngine) async throws {
         for refused in engine.refused { await refuse(refused) }
         let captures = engine.captures
         let workers = try await patiently {

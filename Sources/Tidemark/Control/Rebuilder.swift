@@ -88,12 +88,26 @@ public struct Rebuilder: Sendable {
         let catalog = try await source.catalog().carried
         let engine = try await openEngine(
             catalog.captures, watermarks, try await store.source(sourceName)?.epoch ?? 0)
+        do {
+            let rows = try await build(definition, on: engine, refused: catalog.refused, watermarks: watermarks)
+            await engine.close()
+            return rows
+        } catch {
+            await engine.close()
+            throw error
+        }
+    }
+
+    private func build(
+        _ definition: ProjectionDefinition, on engine: any ComputeEngine, refused: [RefusedCapture],
+        watermarks: [String: Watermark]
+    ) async throws -> Int {
         // The engine keeps what the other projections need for their next step.
         for (name, state) in try await store.projections() {
             guard let checkpoint = state.checkpoints.values.min() else { continue }
             await engine.retain(name, captures: Set(state.checkpoints.keys), from: checkpoint)
         }
-        let projection = try await engine.prepare(definition, refused: catalog.refused + engine.refused)
+        let projection = try await engine.prepare(definition, refused: refused + engine.refused)
         let worker = ProjectionWorker(projection: projection, engine: engine, store: store, logger: logger)
         guard let step = try await worker.step(watermarks: watermarks) else {
             throw TidemarkError.unavailable(

@@ -49,6 +49,10 @@ public protocol ComputeEngine: Sendable {
     /// An evaluation that needs them meanwhile throws `ComputeEngineError.moved`.
     func startOver(_ instances: Set<String>) async throws
 
+    /// Ends everything that is open, of prepared projections and comparisons too. Another engine may be opened over what
+    /// this one keeps once it returns; later calls throw.
+    func close() async
+
     /// Takes in the rows of a source table that was read anew, to be compared with what is loaded of it.
     ///
     /// No version of what is loaded is held while the rows are read, which may take long.
@@ -59,7 +63,7 @@ public protocol ComputeEngine: Sendable {
 }
 
 /// Opens an engine over one history of a source. Another history, or other captures, take another engine; the one before
-/// is gone by then.
+/// is closed by then.
 ///
 /// - Parameters:
 ///   - captures: what it is to carry.
