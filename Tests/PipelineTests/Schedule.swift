@@ -294,6 +294,9 @@ final class Schedule {
             return nil
         } catch TidemarkError.transient where tally.restores > 0 {
             return nil
+        } catch TidemarkError.restarted where tally.migrations > 0 {
+            // Found to be made anew in the read itself, after the look; the next look has the table read.
+            return nil
         }
     }
 
@@ -323,6 +326,7 @@ final class Schedule {
                 }
                 let isDoubtful = isDoubtful
                 let hasRestores = tally.restores > 0
+                let hasMigrations = tally.migrations > 0
                 for capture in self.bench.captures {
                     guard let ingestor = ingestors[capture.table], let watermark = watermarks[capture.instance]
                     else { continue }
@@ -330,7 +334,8 @@ final class Schedule {
                         do {
                             _ = try await ingestor.step(after: watermark, bounds: bounds)
                         } catch TidemarkError.otherHistory where isDoubtful {
-                        } catch TidemarkError.transient where hasRestores {}
+                        } catch TidemarkError.transient where hasRestores {
+                        } catch TidemarkError.restarted where hasMigrations {}
                         return ("", nil)
                     }
                 }
