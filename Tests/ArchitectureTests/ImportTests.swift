@@ -19,10 +19,6 @@ struct ImportTests {
     /// Rooms without Swift files: the C libraries.
     static let libraries: Set<String> = ["CDuckDB", "CMalloc", "CODBC"]
 
-    /// What the design does not allow, but is there. The list can only shrink: an entry that is no longer needed fails as
-    /// well.
-    static let exceptions: Set<Arrow> = []
-
     @Test("a room imports only the rooms that the design allows it")
     func imports() throws {
         let rooms = Self.libraries.union(Self.allowed.keys)
@@ -36,11 +32,8 @@ struct ImportTests {
                 found.insert(Arrow(file: file.path, name: name))
             }
         }
-        for arrow in found.subtracting(Self.exceptions) {
+        for arrow in found {
             Issue.record("Sources/\(arrow.file) imports \(arrow.name), which its room may not know")
-        }
-        for exception in Self.exceptions.subtracting(found) {
-            Issue.record("Sources/\(exception.file) no longer imports \(exception.name): remove the exception")
         }
     }
 

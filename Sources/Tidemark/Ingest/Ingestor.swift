@@ -92,7 +92,7 @@ public final class Ingestor: Sendable {
                 try await snapshot(at: lsn, after: watermark, bounds: bounds)
             case .read(let window, let from, let isBounded):
                 // A read of the table that is no longer wanted, as the log it answered to is gone: its rows give way.
-                if isBounded, isReading { _ = giveUpRead() }
+                if isBounded, isReading { giveUpRead() }
                 do {
                     return try await read(
                         window, from: from, expecting: position, isBounded: isBounded, bounds: bounds)
@@ -129,15 +129,14 @@ public final class Ingestor: Sendable {
 
     private func state(bounds: SourceBounds) async throws -> IngestDecision.Beginning {
         switch beginning.withLock({ $0 }) {
-        case .unknown: .unknown
-        case .complete: .complete
-        case .incomplete: .incomplete
+        case .unknown: return .unknown
+        case .complete: return .complete
+        case .incomplete: return .incomplete
         case .staged(let lsn, _, let mark, let positions):
-            if try await source.hasPassed(mark, bounds: bounds) {
-                .staged(at: lsn, hasPassed: true)
-            } else {
-                try await isReplaced(positions.last) ? giveUpRead() : .staged(at: lsn, hasPassed: false)
-            }
+            if try await source.hasPassed(mark, bounds: bounds) { return .staged(at: lsn, hasPassed: true) }
+            guard try await isReplaced(positions.last) else { return .staged(at: lsn, hasPassed: false) }
+            giveUpRead()
+            return .unknown
         }
     }
 
@@ -150,10 +149,7 @@ public final class Ingestor: Sendable {
         }
     }
 
-    private func giveUpRead() -> IngestDecision.Beginning {
-        beginning.withLock { $0 = .unknown }
-        return .unknown
-    }
+    private func giveUpRead() { beginning.withLock { $0 = .unknown } }
 
     /// Stages what the table's rows tell. Read while the table is written to, they are not the table at one moment; they
     /// are once the changes up to the end of the read have been applied to them.
@@ -192,8 +188,7 @@ public final class Ingestor: Sendable {
                 from: BlockChannel.prefetch(SnapshotReader(rows, at: lsn)))
         }
         let mark = try await source.mark()
-        let before = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
-        let positions = [before, opening.position, mark.position].compactMap(\.self)
+        let positions = [bounds.end, opening.position, mark.position].compactMap(\.self)
         beginning.withLock { $0 = .staged(at: lsn, staged, until: mark, positions: positions) }
         logger.info(
             """
@@ -213,10 +208,9 @@ public final class Ingestor: Sendable {
                     of: capture, after: window.after, upTo: window.through, maxRows: maxRows) : window.through
             let commitTime = end == bounds.maxLSN ? bounds.maxCommitTime : try await source.commitTime(of: end)
             let last = commitTime.map { SourcePosition(lsn: end, commitTime: $0) }
-            // The end of the log that was looked at answers for captures that have no watermark of their own yet.
-            let seen = bounds.maxCommitTime.map { SourcePosition(lsn: bounds.maxLSN, commitTime: $0) }
             var snapshot: StagedSnapshot?
-            var positions = [position, last, end == bounds.maxLSN ? nil : seen].compactMap(\.self)
+            // The end of the log that was looked at answers for captures that have no watermark of their own yet.
+            var positions = [position, last, end == bounds.maxLSN ? nil : bounds.end].compactMap(\.self)
             if case .staged(_, let staged, _, let read) = beginning.withLock({ $0 }) {
                 snapshot = staged
                 positions += read

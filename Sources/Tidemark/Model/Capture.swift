@@ -55,3 +55,8 @@ public struct Capture: Hashable, Sendable {
         key.compactMap { name in columns.firstIndex { $0.name == name } }
     }
 }
+
+extension Capture {
+    /// Whether a projection that reads `name` reads this: a capture is called by its instance or by its table.
+    public func isNamed(_ name: String) -> Bool { instance == name || table == name }
+}

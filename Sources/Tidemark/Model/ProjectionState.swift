@@ -1,11 +1,6 @@
 /// `ctl_projection_checkpoints` and `ctl_projection_metadata` of one projection.
 public struct ProjectionState: Sendable, Equatable {
-    public enum Status: String, Sendable {
-        /// Never built, or a rebuild was asked for.
-        case initial = "INIT"
-        case ok = "OK"
-        case error = "ERROR"
-    }
+    public typealias Status = Health
 
     /// By capture instance: the LSN up to which the projection has consumed; empty before the first build.
     public var checkpoints: [String: LSN]

@@ -1,11 +1,6 @@
 /// `ctl_ingestion_watermarks`: how far a capture has been staged.
 public struct Watermark: Sendable, Equatable {
-    public enum Status: String, Sendable {
-        /// Nothing ingested yet.
-        case initial = "INIT"
-        case ok = "OK"
-        case error = "ERROR"
-    }
+    public typealias Status = Health
 
     public var lastIngestedLSN: LSN
     /// From here on staging shows the table as it was at every LSN. Before, where a snapshot stands for changes that

@@ -186,6 +186,9 @@ public struct SourceBounds: Sendable, Equatable {
         self.identity = identity
         self.finding = finding
     }
+
+    /// The end of the log as a position; `nil` when its commit time is not known.
+    var end: SourcePosition? { maxCommitTime.map { SourcePosition(lsn: maxLSN, commitTime: $0) } }
 }
 
 /// What a capture's change table still holds.

@@ -7,7 +7,7 @@ public struct ProjectionInput: Sendable, Equatable {
     private init(
         _ use: ProjectionDefinition.CaptureUse, projection: String, captures: [Capture], refused: [RefusedCapture]
     ) throws {
-        guard let capture = captures.first(where: { $0.instance == use.name || $0.table == use.name }) else {
+        guard let capture = captures.first(where: { $0.isNamed(use.name) }) else {
             if let refused = refused.first(where: { $0.isNamed(use.name) }) {
                 throw TidemarkError.projection(
                     name: projection,

@@ -52,7 +52,7 @@ extension Status.Capture {
         // What the source tells now may not have come to a pipeline yet, or none runs.
         let trouble = bounds.captures[instance]?.trouble(of: instance, at: watermark.lastIngestedLSN)
         self.init(
-            instance: instance, health: trouble == nil ? Status.Health(watermark.status) : .error,
+            instance: instance, health: trouble == nil ? watermark.status : .error,
             lastIngestedLSN: watermark.lastIngestedLSN, lastCommitTime: watermark.lastCommitTime,
             lagSeconds: Status.lag(at: watermark.lastIngestedLSN, watermark.lastCommitTime, bounds),
             rowsIngested: watermark.rowsIngested, updatedAt: watermark.updatedAt,
@@ -65,30 +65,10 @@ extension Status.Projection {
         _ name: String, _ state: ProjectionState?, _ bounds: SourceBounds, isEnabled: Bool, waiting: ProjectionWait?
     ) {
         self.init(
-            name: name, isEnabled: isEnabled, health: state.map { Status.Health($0.status) } ?? .initial,
+            name: name, isEnabled: isEnabled, health: state?.status ?? .initial,
             asOfLSN: state?.asOfLSN, asOfTime: state?.asOfTime,
             lagSeconds: Status.lag(at: state?.asOfLSN, state?.asOfTime, bounds), builtAt: state?.builtAt,
             rowsWritten: state?.rowsWritten ?? 0, lastError: state?.lastError, waiting: waiting)
-    }
-}
-
-extension Status.Health {
-    init(_ status: Watermark.Status) {
-        self =
-            switch status {
-            case .initial: .initial
-            case .ok: .ok
-            case .error: .error
-            }
-    }
-
-    init(_ status: ProjectionState.Status) {
-        self =
-            switch status {
-            case .initial: .initial
-            case .ok: .ok
-            case .error: .error
-            }
     }
 }
 
@@ -97,7 +77,7 @@ extension SourceCatalog {
     fileprivate func instances(of definition: ProjectionDefinition) -> Set<String> {
         Set(
             definition.captures.map { use in
-                captures.first { $0.instance == use.name || $0.table == use.name }?.instance
+                captures.first { $0.isNamed(use.name) }?.instance
                     ?? refused.first { $0.isNamed(use.name) }?.instance ?? use.name
             })
     }

@@ -1,12 +1,5 @@
 /// What is known of a pipeline at one moment: how far captures and projections are, how far behind, and what keeps them.
 public struct Status: Sendable, Equatable {
-    public enum Health: String, Sendable {
-        /// Nothing ingested or built yet.
-        case initial = "INIT"
-        case ok = "OK"
-        case error = "ERROR"
-    }
-
     public struct Source: Sendable, Equatable {
         /// `SOURCE_NAME`.
         public var name: String
